@@ -17,7 +17,7 @@
     ├── IntegrityError       content that does not match its digest, size or DiffID
     │   └── UnsafeArchive    an archive or layout that points outside of itself
     ├── Unsupported          well formed, but this operation cannot handle it
-    ├── StoreError           the local store, or an archive, cannot be read or written
+    ├── StoreError           the local store or an archive cannot be read or written
     │   └── StoreFull        no space is left on the disk
     └── Cancelled            the caller stopped the operation
 
@@ -86,7 +86,7 @@ class WherryError(Exception):
         return outermost == place or outermost.startswith((f"{place}/", f"{place}:", f"{place}@"))
 
     def text_within(self, place: str) -> str:
-        """Return the text of the error for a reader who knows the outermost place."""
+        """Return the text of the error without a place that the reader knows already."""
         if self.where[:1] != (place,):
             return str(self)
         return str(self).removeprefix(f"{place}: ")
@@ -107,7 +107,7 @@ class InvalidReference(WherryError):
 
 
 class InvalidDigest(WherryError):
-    """A digest that is not sha256 or sha512 with lower-case hex of the right length."""
+    """A digest that is not sha256 or sha512 with lower-case hex digits of the right length."""
 
 
 class InvalidDocument(WherryError):

@@ -23,7 +23,7 @@ import inspect, sys, threading
 from wherry.model import address, reference
 
 parsers = {
-    reference._Parser.parse.__code__: lambda found: found["self"].text,
+    reference._ReferenceParser.parse.__code__: lambda found: found["self"].text,
     inspect.unwrap(address.Address.parse.__func__).__code__: lambda found: found["text"],
 }
 log = open(sys.argv[1], "a", buffering=1)

@@ -26,7 +26,7 @@ from wherry.cli.main import _run as run_command
 from wherry.errors import WherryError
 from wherry.model import schema1, semver
 from wherry.model.address import Address, Where
-from wherry.model.changes import changed
+from wherry.model.changes import apply_changes
 from wherry.model.config import parse_config
 from wherry.model.digest import Digest
 from wherry.model.inspection import inspection
@@ -116,7 +116,7 @@ def configs(data: bytes) -> None:
 
 def changes(data: bytes) -> None:
     """Apply changes to a config."""
-    changed({"config": {"Env": ["A=b"]}}, _text(data).split("\n"))
+    apply_changes({"config": {"Env": ["A=b"]}}, _text(data).split("\n"))
 
 
 def challenges(data: bytes) -> None:

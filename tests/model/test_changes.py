@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from wherry.errors import InvalidReference
-from wherry.model.changes import changed
+from wherry.model.changes import apply_changes
 
 CASES: list[tuple[list[str], dict[str, Any]]] = [
     (['CMD ["a", "b c"]'], {"Cmd": ["a", "b c"]}),
@@ -78,7 +78,7 @@ CASES: list[tuple[list[str], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("changes", "expected"), CASES, ids=lambda value: str(value)[:60])
 def test_instructions(changes: list[str], expected: dict[str, Any]) -> None:
-    found = changed({}, changes)
+    found = apply_changes({}, changes)
     assert found == expected
     assert list(found) == sorted(found)
 
@@ -130,7 +130,7 @@ def test_instructions(changes: list[str], expected: dict[str, Any]) -> None:
 )
 def test_what_does_not_parse(change: str, says: str) -> None:
     with pytest.raises(InvalidReference) as caught:
-        changed({}, [change])
+        apply_changes({}, [change])
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     str(caught.value).encode()
@@ -147,7 +147,7 @@ def test_the_settings_of_a_parent() -> None:
         "WorkingDir": "/srv",
         "Other": {"kept": True},
     }
-    assert changed(parent, ["ENV A=$PATH", "EXPOSE 2", "LABEL b=3", "WORKDIR x"]) == {
+    assert apply_changes(parent, ["ENV A=$PATH", "EXPOSE 2", "LABEL b=3", "WORKDIR x"]) == {
         "Env": ["PATH=/bin", "A=/bin"],
         "Cmd": ["old"],
         "Labels": {"a": "2", "b": "3", "z": "1"},
@@ -156,6 +156,6 @@ def test_the_settings_of_a_parent() -> None:
         "WorkingDir": "/srv/x",
         "Other": {"kept": True},
     }
-    assert "Cmd" not in changed(parent, ["ENTRYPOINT x"])
-    assert changed(parent, ["CMD new", "ENTRYPOINT x"])["Cmd"] == ["/bin/sh", "-c", "new"]
+    assert "Cmd" not in apply_changes(parent, ["ENTRYPOINT x"])
+    assert apply_changes(parent, ["CMD new", "ENTRYPOINT x"])["Cmd"] == ["/bin/sh", "-c", "new"]
     assert parent["Cmd"] == ["old"]

@@ -1,7 +1,7 @@
 """Instructions of a Dockerfile that change an image's config (``docker import --change``).
 
-They are read as docker's daemon reads them (moby 28, ``builder/dockerfile``): the same ten and
-``HEALTHCHECK``, the same quotes, variables and JSON forms.
+They are parsed as by Docker's daemon (moby 28, ``builder/dockerfile``): the same instructions,
+quotes, variables and JSON forms, and also ``HEALTHCHECK``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAX_DIGITS = 18  # of a number of retries or of a signal
 _DURATION = re.compile(r"(?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+", re.ASCII)
 _PART = re.compile(r"(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)", re.ASCII)
 _FLAG = re.compile(r"--([a-z-]+)=(\S*)\s*")
-_SIGNAL = re.compile(  # of Linux (signal(7)), as docker knows them
+_SIGNAL = re.compile(  # signals of Linux (signal(7)) that Docker knows
     "ABRT|ALRM|BUS|CHLD|CLD|CONT|FPE|HUP|ILL|INT|IO|IOT|KILL|PIPE|POLL|PROF|PWR|QUIT|SEGV|STKFLT"
     "|STOP|SYS|TERM|TRAP|TSTP|TTIN|TTOU|UNUSED|URG|USR1|USR2|VTALRM|WINCH|XCPU|XFSZ"
     r"|RTMIN(\+\d{1,2})?|RTMAX(-\d{1,2})?"
@@ -34,19 +34,20 @@ _SIGNAL = re.compile(  # of Linux (signal(7)), as docker knows them
 _NOT_TRIGGERS = {"ONBUILD", "FROM", "MAINTAINER"}
 
 
-def changed(config: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Any]:
-    """Return the ``config`` of an image config with ``changes`` made, its keys sorted.
+def apply_changes(config: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Any]:
+    """Return the ``config`` object of an image config with ``changes``, its keys sorted.
 
-    Raises `InvalidReference` for one that does not parse.
+    Raises:
+        InvalidReference: A change does not parse.
     """
-    run = _RunInstruction({key: value for key, value in config.items() if value is not None})
+    run = _ContainerConfig({key: value for key, value in config.items() if value is not None})
     for change in changes:
         run.apply(change)
     return dict(sorted(run.fields.items()))
 
 
-class _RunInstruction:
-    """The settings that containers of an image run with, while changes are made."""
+class _ContainerConfig:
+    """The settings for containers of an image, to which instructions are applied."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self.fields = fields
@@ -90,14 +91,14 @@ class _RunInstruction:
     def _add(self, field: str, values: Iterable[str]) -> None:
         self.fields[field] = {**(self.fields.get(field) or {}), **{v: {} for v in values}}
 
-    # Instructions, each with what stands behind its name
+    # Instructions; ``rest`` is the text after the name
 
     def _cmd(self, rest: str) -> None:
         self.fields["Cmd"] = _command(rest)
         self._has_cmd = True
 
     def _entrypoint(self, rest: str) -> None:
-        """Set the entrypoint; a command that was there before does not belong to it."""
+        """Set the entrypoint; drop the command of the old entrypoint."""
         self.fields["Entrypoint"] = _command(rest)
         if not self.fields["Entrypoint"]:
             del self.fields["Entrypoint"]
@@ -177,23 +178,23 @@ class _RunInstruction:
         self.fields["Healthcheck"] = {"Test": test} | _health_options(options)
 
 
-_INSTRUCTIONS: dict[str, Callable[[_RunInstruction, str], None]] = {
-    "CMD": _RunInstruction._cmd,  # noqa: SLF001 - a table of its own methods
-    "ENTRYPOINT": _RunInstruction._entrypoint,  # noqa: SLF001
-    "ENV": _RunInstruction._env,  # noqa: SLF001
-    "EXPOSE": _RunInstruction._expose,  # noqa: SLF001
-    "HEALTHCHECK": _RunInstruction._healthcheck,  # noqa: SLF001
-    "LABEL": _RunInstruction._label,  # noqa: SLF001
-    "ONBUILD": _RunInstruction._onbuild,  # noqa: SLF001
-    "STOPSIGNAL": _RunInstruction._stop_signal,  # noqa: SLF001
-    "USER": _RunInstruction._user,  # noqa: SLF001
-    "VOLUME": _RunInstruction._volume,  # noqa: SLF001
-    "WORKDIR": _RunInstruction._workdir,  # noqa: SLF001
+_INSTRUCTIONS: dict[str, Callable[[_ContainerConfig, str], None]] = {
+    "CMD": _ContainerConfig._cmd,  # noqa: SLF001 - a table of its own methods
+    "ENTRYPOINT": _ContainerConfig._entrypoint,  # noqa: SLF001
+    "ENV": _ContainerConfig._env,  # noqa: SLF001
+    "EXPOSE": _ContainerConfig._expose,  # noqa: SLF001
+    "HEALTHCHECK": _ContainerConfig._healthcheck,  # noqa: SLF001
+    "LABEL": _ContainerConfig._label,  # noqa: SLF001
+    "ONBUILD": _ContainerConfig._onbuild,  # noqa: SLF001
+    "STOPSIGNAL": _ContainerConfig._stop_signal,  # noqa: SLF001
+    "USER": _ContainerConfig._user,  # noqa: SLF001
+    "VOLUME": _ContainerConfig._volume,  # noqa: SLF001
+    "WORKDIR": _ContainerConfig._workdir,  # noqa: SLF001
 }
 
 
 def _command(rest: str) -> list[str]:
-    """Return a command: a JSON list as it is, and other text for the shell."""
+    """Return a command: a JSON list unchanged, and other text as an argument of the shell."""
     listed = string_list(rest)
     return [*_SHELL, rest] if listed is None else listed
 
@@ -223,7 +224,7 @@ def _is_positive(text: str) -> bool:
 
 
 def _health_options(options: Mapping[str, str]) -> dict[str, int]:
-    """Read the flags of a health check; times are in nanoseconds, as in the config."""
+    """Parse the flags of a health check; times become nanoseconds, as in the config."""
     fields = {
         "interval": "Interval",
         "timeout": "Timeout",
@@ -244,7 +245,7 @@ def _health_options(options: Mapping[str, str]) -> dict[str, int]:
 
 
 def _duration(text: str) -> int:
-    """Read a duration as Go writes it, ``1m30s``, into nanoseconds."""
+    """Parse a duration of Go, such as ``1m30s``, into nanoseconds."""
     if text == "0":
         return 0
     if not _DURATION.fullmatch(text):

@@ -1,4 +1,4 @@
-"""Image configs: what is in an image and how to run it (OCI image spec, config.md)."""
+"""Image configs (OCI image spec, config.md)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,19 @@ from wherry.model.problem import DocumentFault
 from wherry.model.record import Record
 from wherry.model.tolerant import TolerantFields
 
-MAX_DEPTH = 32  # levels of nesting; tools put documents of their own into configs
+MAX_DEPTH = 32  # levels of nesting; some tools embed documents in configs
 
 
 class History(Record):
-    """How one layer came to be; ``empty_layer`` marks a step that made none."""
+    """A history entry of an image config.
+
+    Attributes:
+        created: RFC 3339 text as in the config.
+        created_by: The command that made the layer.
+        author: The author.
+        comment: The comment.
+        empty_layer: Whether the step made no layer.
+    """
 
     created: str = ""
     created_by: str = ""
@@ -26,11 +34,21 @@ class History(Record):
 
 
 class ImageConfig(Record):
-    """An image's config; ``raw`` is what its digest, the image id, was made from.
+    """The config of an image.
 
-    ``created`` is RFC 3339 text as written. ``env`` holds what stands before and after the
-    first ``=``; ``entrypoint`` and ``cmd`` are None where the config has none. ``problems`` are
-    fields that could not be read and have no value here: the image can be used all the same.
+    Attributes:
+        raw: The bytes of the config, whose digest is the image id.
+        os, architecture, variant, os_version, os_features: The platform.
+        created: RFC 3339 text as in the config.
+        author: The author.
+        user, working_dir, stop_signal: Settings for containers.
+        env: Values by name.
+        entrypoint, cmd: Commands; None if the config has none.
+        labels: Values by name.
+        exposed_ports, volumes: Names, such as ``80/tcp`` and ``/data``.
+        diff_ids: The digests of the decompressed layers, bottom first.
+        history: The steps that made the image, bottom first.
+        problems: Fields that could not be read and have no value here.
     """
 
     raw: bytes
@@ -67,21 +85,23 @@ class ImageConfig(Record):
 
     @property
     def platform(self) -> Platform:
-        """What the image runs on, as the config says."""
+        """The platform in the config."""
         return Platform(self.os, self.architecture, self.variant, self.os_version, self.os_features)
 
     def layer_history(self, count: int) -> list[History]:
-        """Return one entry for each of ``count`` layers, empty ones where history is short."""
+        """Return an entry for each of ``count`` layers; empty ones if the history is short."""
         found = [entry for entry in self.history if not entry.empty_layer][:count]
         return found + [History()] * (count - len(found))
 
 
 def parse_config(raw: bytes) -> ImageConfig:
-    """Read an image config.
+    """Parse an image config.
 
-    Platform and DiffIDs have to be right. Other fields of a wrong type are problems that the
-    config reports, since other tools pull such images. Raises `InvalidDocument` with the path of
-    the offending field.
+    The platform and the DiffIDs must be valid. Other fields of a wrong type become problems of
+    the config, since other tools pull such images.
+
+    Raises:
+        InvalidDocument: The config is invalid; the error has the path of the field.
     """
     fields = load_object(raw, "the image config", max_depth=MAX_DEPTH)
     rootfs = fields.object("rootfs")
@@ -114,7 +134,7 @@ def parse_config(raw: bytes) -> ImageConfig:
 
 
 def read_platform(raw: bytes) -> Platform:
-    """Read what an image config says that the image runs on, and nothing else of it."""
+    """Return the platform in an image config, without parsing the rest of it."""
     fields = load_object(raw, "the image config", max_depth=MAX_DEPTH)
     return Platform(
         fields.text("os"),
@@ -126,7 +146,7 @@ def read_platform(raw: bytes) -> Platform:
 
 
 def env_of(entries: Iterable[str]) -> dict[str, str]:
-    """Read ``NAME=value`` entries; the last one of a name counts."""
+    """Parse ``NAME=value`` entries; the last one of a name counts."""
     split = (entry.partition("=") for entry in entries)
     return {name: value for name, _, value in split}
 

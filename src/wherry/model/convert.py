@@ -1,4 +1,4 @@
-"""Docker's documents as OCI ones: other types over the same blobs, as skopeo converts them."""
+"""Conversion of Docker's manifests into OCI ones with the same blobs, as in skopeo."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 def to_oci(
     document: Document, fetch: Callable[[Digest], Document], depth: int = 1
 ) -> list[Manifest | Index]:
-    """Return what an OCI layout holds in place of a docker document, the root last.
+    """Convert a document and its children; the new root comes last.
 
-    OCI documents, and schema1, are not converted: then the list is empty. ``fetch`` returns
-    the documents that an index lists and may raise `NotFound`. It bounds how many
-    it returns: an index may list another one any number of times.
+    The result is empty for OCI documents and schema1 manifests, which are not converted.
+    ``fetch`` returns a child, or raises `NotFound` for one to leave out. It must limit the number
+    of documents, because indexes may repeat each other.
     """
     if depth > MAX_NESTING:
         raise InvalidDocument(f"indexes are nested deeper than {MAX_NESTING}")
@@ -50,7 +50,7 @@ def _index(index: Index, fetch: Callable[[Digest], Document], depth: int) -> lis
             continue
         try:
             made = to_oci(fetch(entry.digest), fetch, depth + 1)
-        except NotFound:  # what a sparse place lacks stays as it is
+        except NotFound:  # the entry of a missing child stays unchanged
             continue
         if made:
             found += made
@@ -59,12 +59,12 @@ def _index(index: Index, fetch: Callable[[Digest], Document], depth: int) -> lis
             listed["digest"], listed["size"] = str(descriptor.digest), descriptor.size
     document = {"schemaVersion": 2, "mediaType": mediatype.OCI_INDEX, "manifests": entries}
     root = parse(gojson.encode(document).encode("utf-8"), mediatype.OCI_INDEX)
-    assert isinstance(root, Index)  # noqa: S101 - its type says so
+    assert isinstance(root, Index)  # noqa: S101 - `document` has the type of an index
     return [*found, root]
 
 
 def _layer(media_type: str) -> str:
-    """Return the OCI type of a layer; what is unknown stays as it is."""
+    """Return the OCI type of a layer; an unknown type stays unchanged."""
     kind = media_type.lower()
     for docker, oci in (
         (mediatype.DOCKER_PLAIN_LAYER, mediatype.OCI_PLAIN_LAYER),

@@ -1,4 +1,4 @@
-"""Descriptors: what a document says about the content that it points at."""
+"""Descriptors: references of documents to blobs (OCI image spec, descriptor.md)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,17 @@ _REFERENCE_TYPE = "vnd.docker.reference.type"  # BuildKit, attestation-storage.m
 
 
 class Descriptor(NamedTuple):
-    """Type, digest and size in bytes of a piece of content (OCI image spec, descriptor.md).
+    """The type, digest and size of a blob (OCI image spec, descriptor.md).
 
-    ``size`` is None where the format does not give one; then a configured maximum bounds the
-    read. ``data`` is the content itself where the document carries it, already verified.
+    Attributes:
+        media_type: The media type; empty for layers of schema1.
+        digest: The digest of the blob.
+        size: Its size in bytes; None if the format has none.
+        urls: Addresses of a foreign layer.
+        annotations: Values by name.
+        platform: The platform of an entry of an index.
+        artifact_type: The type of an artifact.
+        data: The verified content, if it is embedded in the document.
     """
 
     media_type: str
@@ -42,9 +49,9 @@ class Descriptor(NamedTuple):
 
     @property
     def is_attestation(self) -> bool:
-        """Whether this describes another image of its index, as BuildKit's attestations do.
+        """Whether this is an attestation of another image in the index.
 
-        They are filed under the platform ``unknown/unknown``.
+        Attestations of BuildKit have the platform ``unknown/unknown``.
         """
         if self.annotations.get(_REFERENCE_TYPE) == "attestation-manifest":
             return True
@@ -53,26 +60,27 @@ class Descriptor(NamedTuple):
 
     @classmethod
     def of(cls, raw: bytes, media_type: str) -> Descriptor:
-        """Describe content that is at hand."""
+        """Return the descriptor of ``raw``."""
         return cls(media_type, Digest.of(raw), len(raw))
 
 
 def read_descriptor(fields: Fields) -> Descriptor:
-    """Read a descriptor of a manifest or index; raises `InvalidDocument`."""
+    """Parse a descriptor of a manifest or index; raises `InvalidDocument`."""
     return _read(fields, fields.size("size"))
 
 
 def read_layer(fields: Fields) -> Descriptor:
-    """Read a layer's descriptor; a size of 0 or less counts as unknown, as none does.
+    """Parse the descriptor of a layer; a size of 0 or less counts as unknown.
 
-    Raises `InvalidDocument`.
+    Raises:
+        InvalidDocument: The descriptor is invalid.
     """
     size = fields.integer("size")
     return _read(fields, size if size is not None and size > 0 else None)
 
 
 def size_problem(fields: Fields) -> DocumentFault | None:
-    """Return what is wrong with a layer's size that counts as unknown."""
+    """Return the fault of a layer's size that counts as unknown."""
     size = fields.integer("size")
     if size is None:
         return DocumentFault(fields.at("size"), "is missing, expected a size in bytes")

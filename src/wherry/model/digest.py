@@ -1,4 +1,4 @@
-"""Digests: ``sha256:…`` and ``sha512:…``, the names of content."""
+"""Digests of content: ``sha256:…`` and ``sha512:…``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ else:
 HEX_LENGTHS = {"sha256": 64, "sha512": 128}
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
-_COLON = 6  # where the colon stands in a digest of either algorithm
+_COLON = 6  # the position of the colon, for both algorithms
 _SHOWN = 80  # characters of a bad digest that an error quotes
 
 
@@ -45,13 +45,13 @@ class Digest(str):
 
     @classmethod
     def parse(cls, text: str) -> Digest:
-        """Read ``algorithm:hex``; raises `InvalidDigest`."""
+        """Parse ``algorithm:hex``; raises `InvalidDigest`."""
         return cls(text)
 
     @classmethod
     def of(cls, data: Buffer, algorithm: str = "sha256") -> Digest:
-        """Hash ``data``."""
-        import hashlib  # a tenth of what starting a command takes, and many commands hash nothing
+        """Return the digest of ``data``."""
+        import hashlib  # slow to import, and many commands hash nothing
 
         return cls(f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}")
 
@@ -67,17 +67,17 @@ class Digest(str):
 
     @property
     def short(self) -> str:
-        """The first 12 hex digits, as people know them from image ids."""
+        """The first 12 hex digits, as in short image ids."""
         return self.hex[:12]
 
     def hasher(self) -> wherry.types.Hash:
-        """Make a new hash object of this digest's algorithm."""
+        """Return a new hash object for this algorithm."""
         import hashlib
 
         return hashlib.new(self.algorithm)
 
     def matches(self, data: Buffer) -> bool:
-        """Tell whether ``data`` is what this digest names."""
+        """Tell whether ``data`` has this digest."""
         import hashlib
 
         return hashlib.new(self.algorithm, data).hexdigest() == self.hex
@@ -111,7 +111,7 @@ def diff_id_mismatch(expected: Digest, actual: str) -> IntegrityError:
 
 
 def _invalid(text: str) -> InvalidDigest:
-    """Describe what is wrong with a digest."""
+    """Make the error for an invalid digest."""
     algorithm, colon, value = text.partition(":")
     if not colon:
         return InvalidDigest(f"invalid digest {text[:_SHOWN]!r}: expected algorithm:hex")

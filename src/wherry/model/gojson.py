@@ -1,9 +1,8 @@
 r"""JSON exactly as Go's ``encoding/json`` writes it, because image ids are digests of it.
 
-Two ways lead through Go: values that are kept raw are compacted, and values that were
-decoded are encoded again. Both escape ``<``, ``>``, ``&``, U+2028 and U+2029; only the
-second one changes numbers and the spelling of strings. Behaviour as of the Go versions that
-engines before 25 were built with (``\b`` and ``\f`` are written as ``\u0008``, ``\u000c``).
+Go compacts raw values, and encodes decoded values anew. Both escape ``<``, ``>``, ``&``, U+2028
+and U+2029. Only the second changes numbers and the spelling of strings. The behaviour is that of
+the Go versions for engines before 25, which write ``\b`` and ``\f`` as ``\u0008``, ``\u000c``.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _ESCAPES = (
     | {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 )
 _ESCAPED = re.compile('["\\\\\x00-\x1f<>&\u2028\u2029]')
-# Possessive: without a way back, a string of 4 MiB takes no memory of its own.
+# Possessive quantifiers: without backtracking, a string of 4 MiB takes no further memory.
 _TOKENS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[ \t\r\n]++', re.DOTALL)
 _HTML = re.compile(f"[{_HTML_CHARACTERS}]")
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -32,16 +31,16 @@ _DECODER = json.JSONDecoder()
 
 
 class RawJson(str):
-    """JSON text that stands for itself wherever a value may stand."""
+    """JSON text that is written unchanged in place of a value."""
 
     __slots__ = ()
 
 
 def encode(value: Any) -> str:
-    """Write a value as ``json.Marshal`` does; keys of a dict stay in their order.
+    """Encode a value as ``json.Marshal`` does; the keys of a dict keep their order.
 
-    A dict stands for a struct or for a map whose keys the caller has sorted; a `RawJson` is
-    written as it is.
+    A dict is a struct, or a map whose keys the caller has sorted. `RawJson` is written
+    unchanged.
     """
     match value:
         case RawJson():
@@ -65,7 +64,7 @@ def encode(value: Any) -> str:
 
 
 def indented(value: Any, indent: str = "    ", at: str = "\n") -> str:
-    """Write a value as ``json.MarshalIndent`` does, each level further in by ``indent``."""
+    """Encode a value as ``json.MarshalIndent`` does."""
     inner = at + indent
     match value:
         case dict() if value:
@@ -79,17 +78,17 @@ def indented(value: Any, indent: str = "    ", at: str = "\n") -> str:
 
 
 def quote(text: str) -> str:
-    """Write a string."""
+    """Encode a string."""
     return f'"{text.translate(_ESCAPES) if _ESCAPED.search(text) else text}"'
 
 
 def sorted_map(value: dict[str, Any]) -> dict[str, Any]:
-    """Put a map's keys into the order in which Go writes them: by their UTF-8 bytes."""
+    """Sort the keys of a map as Go does, by their UTF-8 bytes."""
     return dict(sorted(value.items(), key=lambda item: item[0].encode("utf-8")))
 
 
 def compact(text: str) -> RawJson:
-    """Write a raw value as Go does: without space, the characters above escaped."""
+    """Compact a raw value as Go does: without spaces, with escapes."""
 
     def token(match: re.Match[str]) -> str:
         found = match.group()
@@ -101,7 +100,7 @@ def compact(text: str) -> RawJson:
 
 
 def raw_fields(raw: bytes) -> dict[str, RawJson]:
-    """Split an object that is known to be valid into its values, each compacted."""
+    """Return the compacted values of an object that is known to be valid."""
     text = raw.decode("utf-8")
     fields: dict[str, RawJson] = {}
     at = _skip(text, 0)
@@ -110,7 +109,7 @@ def raw_fields(raw: bytes) -> dict[str, RawJson]:
     at = _skip(text, at + 1)
     while text[at] != "}":
         key, at = _DECODER.raw_decode(text, at)
-        start = _skip(text, _skip(text, at) + 1)  # over the colon
+        start = _skip(text, _skip(text, at) + 1)  # after the colon
         _, end = _DECODER.raw_decode(text, start)
         fields[key] = compact(text[start:end])
         at = _skip(text, end)

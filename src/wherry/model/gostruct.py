@@ -1,7 +1,7 @@
-"""Go structs as their JSON decoder fills them and their encoder writes them.
+"""Decoding and encoding of Go structs as in ``encoding/json``.
 
-Old engines computed image ids over structs, so what counts is which fields there are, in
-which order, and what becomes of values that are missing, null or spelled otherwise.
+Old engines computed image ids from encoded structs. So the fields, their order, and the handling
+of missing, null and differently spelled values have to be the same.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from wherry.model.problem import DocumentFault, note
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Beyond ASCII, Go's folding knows the long s and the Kelvin sign.
+# Go folds two characters outside of ASCII: the long s and the Kelvin sign.
 _FOLD = str.maketrans({"\u017f": "s", "\u212a": "k"})
-_LONGEST_NAME = 64  # characters; no field has a longer name, and folding keeps the length
+_LONGEST_NAME = 64  # characters; no field has a longer name, folded or not
 
 
 class Kind(enum.Enum):
-    """The Go types that the structs of interest are made of."""
+    """The Go types of the fields."""
 
     STRING = "string"
     BOOL = "bool"
@@ -37,10 +37,9 @@ class Kind(enum.Enum):
 
 
 class Field(NamedTuple):
-    """One field: its JSON name, its type, and whether it is left out when empty.
+    """A field: its JSON name, its type, and whether it is left out when empty.
 
-    ``pointer`` fields are absent until something sets them; ``many`` makes it a list of
-    structs.
+    A ``pointer`` field is absent until it is set. A field with ``many`` is a list of structs.
     """
 
     name: str
@@ -60,11 +59,20 @@ def decode(
     into: dict[str, Any] | None = None,
     problems: list[DocumentFault] | None = None,
 ) -> dict[str, Any]:
-    """Fill a struct from an object: keys match without regard to case, unknown ones do not.
+    """Decode an object into a struct.
 
-    Later keys win over earlier ones for the same field, but objects add to what is there.
-    Raises `InvalidDocument` where Go does; with ``problems`` that is added to them, and the
-    field, or the one member of a map, has no value.
+    Keys match in any case, and unknown keys are ignored. For keys of the same field, the last one
+    counts; objects are merged.
+
+    Args:
+        struct: The fields.
+        source: The JSON object.
+        path: The path of the object, for errors.
+        into: Values to start with.
+        problems: Collects faults. The field, or the member of a map, then has no value.
+
+    Raises:
+        InvalidDocument: A value has the wrong type, and ``problems`` is None.
     """
     values: dict[str, Any] = {} if into is None else into
     names = {field.name: field for field in struct}
@@ -102,7 +110,7 @@ def _set(
     problems: list[DocumentFault] | None,
 ) -> None:
     if value is None:
-        # To what can be nil it is nil; to the rest it is nothing.
+        # Null sets pointers, slices and maps to nil, and leaves other values unchanged.
         if field.pointer or field.many or field.kind in _NIL:
             values.pop(field.name, None)
         return
@@ -143,7 +151,7 @@ def _value(kind: Kind, value: Any, path: str, before: Any) -> Any:  # noqa: C901
 
 
 def _without_others(field: Field, value: Any, path: str, problems: list[DocumentFault]) -> Any:
-    """Take what is no string out of a map, or out of an environment; report it."""
+    """Drop and report the members of a map or environment that are not strings."""
     if field.kind is Kind.MAP and isinstance(value, dict):
         wrong = (f"{path}.{key}" for key, item in value.items() if not _is_text(item))
         kept: Any = {key: item for key, item in value.items() if _is_text(item)}
@@ -209,7 +217,7 @@ _ZERO = {
 
 
 def encode(struct: Sequence[Field], values: dict[str, Any]) -> dict[str, Any]:
-    """Return a struct as `gojson.encode` writes it: all fields in order, the empty ones too."""
+    """Return a struct for `gojson.encode`: its fields in order, with empty values."""
     written: dict[str, Any] = {}
     for field in struct:
         value = values.get(field.name)
@@ -226,7 +234,7 @@ def encode(struct: Sequence[Field], values: dict[str, Any]) -> dict[str, Any]:
             continue
         if value is None and not field.pointer:
             value = _ZERO[field.kind]
-        # A pointer to an empty value is not empty; a time never is.
+        # A pointer to an empty value is not empty, and a time is never empty.
         empty = value is None if field.pointer else not value and field.kind is not Kind.TIME
         if field.omit_empty and empty:
             continue

@@ -1,4 +1,4 @@
-"""Times as Go reads and writes them in JSON: RFC 3339 with up to nine digits of a second."""
+"""Times as in Go's JSON: RFC 3339 with up to nine digits of a second."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ _RFC3339 = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})T(\d{1,2}):(\d{2}):(\d{2})(?:[.,](\d+))?(Z|[+-]\d{2}:\d{2})",
     re.ASCII,
 )
-_DIGITS = 9  # of a second that Go keeps
+_DIGITS = 9  # of a second, in Go
 _HOUR = 60  # minutes
 
 
 def normalized(text: str) -> str | None:
-    """Return a time as Go writes it after reading ``text``; None if Go refuses it.
+    """Return a time as Go writes it after parsing ``text``; None if Go refuses it.
 
-    Fractions lose their trailing zeros, an offset of nothing becomes ``Z``. Hours of one
-    digit and offsets of more than a day pass, as they do in the Go of engine 20.10.
+    Fractions lose trailing zeros, and an offset of 0 becomes ``Z``. Hours with one digit and
+    offsets of more than a day are valid, as in the Go version of engine 20.10.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
         return None
     year, month, day, hour, minute, second, fraction, zone = match.groups()
-    try:  # year 0 is a year to Go but not to Python; it has as many days as year 4
-        datetime.datetime(  # noqa: DTZ001 - only its validity is of interest
+    try:  # Python has no year 0, whose days are those of year 4
+        datetime.datetime(  # noqa: DTZ001 - only checked for validity
             int(year) or 4, int(month), int(day), int(hour), int(minute), int(second)
         )
     except ValueError:
@@ -37,7 +37,7 @@ def normalized(text: str) -> str | None:
 
 
 def parse(text: str) -> datetime.datetime | None:
-    """Return the moment that Go reads in a text; None if Go or Python refuses it.
+    """Return the time that Go parses from a text; None if Go or Python refuses it.
 
     Python keeps six digits of a second.
     """
@@ -51,7 +51,7 @@ def parse(text: str) -> datetime.datetime | None:
 
 
 def _zone(zone: str) -> str:
-    """Return an offset as written again: of any number of minutes, those of an hour over 59 too."""
+    """Return an offset as Go writes it; minutes over 59 become hours."""
     if zone == "Z":
         return zone
     minutes = int(zone[1:3]) * _HOUR + int(zone[4:6])

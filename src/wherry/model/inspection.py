@@ -1,4 +1,4 @@
-"""What an image's documents say about it, in the words and the JSON of ``skopeo inspect``."""
+"""The facts about an image in the form of ``skopeo inspect``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _STEP = (
     Field("comment", Kind.STRING, omit_empty=True),
     Field("empty_layer", Kind.BOOL, omit_empty=True),
 )
-# The structs of image-spec 1.1 (specs-go/v1/config.go), whose order the output has.
+# The structs of image-spec 1.1 (specs-go/v1/config.go), in the order of the output.
 OCI_IMAGE = (
     Field("created", Kind.TIME, omit_empty=True, pointer=True),
     Field("author", Kind.STRING, omit_empty=True),
@@ -55,20 +55,28 @@ OCI_IMAGE = (
     Field("history", _STEP, omit_empty=True, many=True),
 )
 
-_DOCKERS = (Field("docker_version", Kind.STRING),)  # of docker's that is shown of OCI configs
+_DOCKERS = (
+    Field("docker_version", Kind.STRING),
+)  # Docker's field, which is shown for OCI configs too
 
 
 class Inspection(Record):
-    """An image by its manifest and config alone; nobody has looked at its layers.
+    """Facts about an image from its manifest and config, without its layers.
 
-    ``name`` is the repository in full, empty where an address names none. ``digest`` is what the
-    name stands for: that of the index, where ``manifest`` is chosen from one. ``tag`` is the
-    one that a schema1 manifest names itself by. ``repo_tags`` is None where the registry
-    does not tell. ``created`` is RFC 3339 text, None where an OCI config has none.
-    ``layers`` run from the bottom up; schema1 gives neither their type nor their size.
-    ``raw_config`` is the config as served, empty for schema1, which has none; ``raw_env``
-    (``NAME=value``) and ``raw_labels`` are what it holds, None where it has no such field.
-    ``problems`` are fields of the config that could not be read and are not shown.
+    Attributes:
+        name: The full name of the repository; empty if the address has none.
+        digest: The digest that the name stands for; that of the index if there is one.
+        manifest: The manifest, chosen from the index.
+        raw_config: The bytes of the config; empty for schema1.
+        repo_tags: The tags of the repository; None if the registry does not list them.
+        tag: The tag in a schema1 manifest.
+        created: RFC 3339 text; None if an OCI config has none.
+        docker_version: The version of the engine that made the image.
+        raw_labels: The labels; None if the config has no such field.
+        architecture, os: The platform.
+        layers: The layers, bottom first; those of schema1 have no type and no size.
+        raw_env: ``NAME=value`` entries; None if the config has no such field.
+        problems: Fields of the config that could not be read and are not shown.
     """
 
     name: str
@@ -101,10 +109,10 @@ class Inspection(Record):
 
     @property
     def config(self) -> ImageConfig:
-        """The config, parsed when it is asked for; that of a schema1 image is made.
+        """The parsed config; for a schema1 image, a generated one without DiffIDs.
 
-        The made one has no DiffIDs. Raises `InvalidDocument` for a config that `parse_config`
-        refuses although it can be shown.
+        Raises:
+            InvalidDocument: The config is invalid, although its fields can be shown.
         """
         if isinstance(self.manifest, Manifest):
             return parse_config(self.raw_config)
@@ -112,13 +120,13 @@ class Inspection(Record):
 
     @property
     def size(self) -> int | None:
-        """Bytes of config and layers as they are transferred; None where the format is silent."""
+        """The compressed bytes of the config and the layers; None for schema1."""
         if not isinstance(self.manifest, Manifest):
             return None
         return size_of(self.manifest)
 
     def fields(self) -> dict[str, Any]:
-        """Return what ``skopeo inspect`` shows, under its names and in its order."""
+        """Return the output of ``skopeo inspect``, with its names and order."""
         named = {"Name": self.name, "Tag": self.tag}
         shown: dict[str, Any] = {key: value for key, value in named.items() if value}
         return shown | {
@@ -138,13 +146,13 @@ class Inspection(Record):
         }
 
     def json(self) -> str:
-        """Return the same as JSON, indented by four spaces, as Go writes it."""
+        """Return `fields` as JSON, indented by four spaces, as Go writes it."""
         return gojson.indented(self.fields())
 
     def oci_config(self) -> dict[str, Any]:
-        """Return the config as an OCI one: known fields only, all in the specification's order.
+        """Return the known fields of the config, in the order of the OCI image spec.
 
-        The DiffIDs of a schema1 image are not known without its layers; they are empty.
+        The DiffIDs of a schema1 image are empty strings, because they depend on its layers.
         """
         if isinstance(self.manifest, Manifest):
             source = v1.load(self.raw_config, _CONFIG)
@@ -162,9 +170,10 @@ def inspection(
     config: bytes,
     repo_tags: tuple[str, ...] | None = (),
 ) -> Inspection:
-    """Read what an image's documents say.
+    """Collect the facts about an image from its documents.
 
-    Raises `InvalidDocument` for a schema1 manifest where Go's decoder would.
+    Raises:
+        InvalidDocument: Go's decoder would refuse the schema1 manifest.
     """
     problems: list[DocumentFault] = []
     if isinstance(manifest, Manifest):
@@ -200,24 +209,24 @@ def size_of(manifest: Manifest) -> int:
 
 
 def schema1_config(manifest: Schema1) -> bytes:
-    """Make the config of a schema1 image as far as it is known without its layers: no DiffIDs."""
+    """Generate the config of a schema1 image, without DiffIDs."""
     steps = reversed(manifest.layers)
     history = [v1.history_entry(step.v1_json, empty_layer=step.throwaway) for step in steps]
     return v1.config_from_v1(manifest.layers[0].v1_json, [], history)
 
 
 def _facts(raw: bytes, problems: list[DocumentFault] | None, *, docker: bool) -> dict[str, Any]:
-    """Read a config as docker's struct, or as OCI's and what docker adds to it."""
+    """Decode a config as Docker's struct, or as the OCI struct with Docker's additions."""
     source = v1.load(raw, _CONFIG)
     if docker:
         found = decode(v1.IMAGE_20_10, source, problems=problems)
-        return {"created": gotime.ZERO} | found  # never a nil pointer
+        return {"created": gotime.ZERO} | found  # Docker's field is not a pointer
     found = decode(OCI_IMAGE, source, problems=problems)
     return found | decode(_DOCKERS, source, problems=problems)
 
 
 def _sizes(manifest: Manifest | Schema1, layers: Sequence[Descriptor]) -> list[int]:
-    """Return the layers' sizes as skopeo shows them: as the manifest says, though that is wrong."""
+    """Return the sizes of the layers in the manifest, even wrong ones, as skopeo does."""
     if not isinstance(manifest, Manifest) or all(layer.size is not None for layer in layers):
         return [-1 if layer.size is None else layer.size for layer in layers]
     return [entry.get("size") or 0 for entry in json.loads(manifest.raw)["layers"]]

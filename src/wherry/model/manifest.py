@@ -1,4 +1,4 @@
-"""Manifests and indexes: parsed once, kept as the bytes that were served."""
+"""Manifests and indexes, with the bytes that they were parsed from."""
 
 from __future__ import annotations
 
@@ -14,16 +14,24 @@ from wherry.model.digest import Digest, mismatch
 from wherry.model.problem import DocumentFault
 from wherry.model.record import Record
 
-MAX_DEPTH = 8  # levels of nesting that a manifest or index may have
+MAX_DEPTH = 8  # levels of nesting in a manifest or index
 _VERSION = 2  # the schemaVersion of manifests and indexes
 _KEYS = {"schemaVersion", "mediaType", "manifests", "config", "layers", "fsLayers", "history"}
 _FOLDED_KEYS = {key.lower(): key for key in _KEYS}
 
 
 class Manifest(Record):
-    """A docker schema2 or OCI image manifest; ``layers`` run from the bottom up.
+    """A manifest: Docker schema2 or OCI.
 
-    ``problems`` are the faults that do not prevent its use.
+    Attributes:
+        raw: The bytes of the document.
+        media_type: Its media type.
+        config: The descriptor of the config.
+        layers: The descriptors of the layers, bottom first.
+        artifact_type: The type of an artifact.
+        subject: The manifest that this one refers to.
+        annotations: Values by name.
+        problems: Faults that do not prevent its use.
     """
 
     raw: bytes
@@ -43,23 +51,30 @@ class Manifest(Record):
 
     @property
     def artifact(self) -> str | None:
-        """What this is if it is no image: ``a helm chart``; None for images."""
+        """The kind of artifact, such as ``a helm chart``; None for an image."""
         config = self.config.media_type
         if not mediatype.is_image_config(config):
             if self.artifact_type:
                 return _named(self.artifact_type)
             if not mediatype.is_sloppy_config(config):
                 return _named(config)
-        for layer in self.layers:  # cosign writes an image's config above its signatures
+        for layer in self.layers:  # signatures of cosign have an image's config
             if (name := mediatype.artifact_name(layer.media_type)) is not None:
                 return name
         return None
 
 
 class Index(Record):
-    """A docker manifest list or an OCI image index.
+    """An index: a Docker manifest list or an OCI image index.
 
-    ``problems`` are the faults that do not prevent its use.
+    Attributes:
+        raw: The bytes of the document.
+        media_type: Its media type.
+        manifests: The descriptors of the manifests and of nested indexes.
+        artifact_type: The type of an artifact.
+        subject: The manifest that this one refers to.
+        annotations: Values by name.
+        problems: Faults that do not prevent its use.
     """
 
     raw: bytes
@@ -77,17 +92,17 @@ class Index(Record):
         return f"<Index {Digest.of(self.raw)}>"
 
 
-# Schema1 is loaded when one turns up: it is rare, and brings much along.
+# `wherry.model.schema1` is loaded on demand: it is rare and slow to import.
 Document: TypeAlias = "Manifest | Index | wherry.types.Schema1"
 
 
 def docker_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
-    """Make a schema2 manifest, its bytes as Go's encoder writes them."""
+    """Make a schema2 manifest with the bytes of Go's encoder."""
     return _made(mediatype.DOCKER_MANIFEST, config, layers)
 
 
 def oci_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
-    """Make an OCI manifest, its bytes as Go's encoder writes them."""
+    """Make an OCI manifest with the bytes of Go's encoder."""
     return _made(mediatype.OCI_MANIFEST, config, layers)
 
 
@@ -114,18 +129,21 @@ def _entry(descriptor: Descriptor) -> dict[str, Any]:
 
 
 def digest_of(document: Document) -> Digest:
-    """Return the digest that registries know a document by."""
+    """Return the digest of a document in registries."""
     if isinstance(document, Manifest | Index):
         return Digest.of(document.raw)
     return document.digest
 
 
 def parse_named(digest: Digest, raw: bytes, media_type: str) -> Document:
-    """Read what a registry sent for ``digest``; raises `IntegrityError` if it is not that.
+    """Verify the digest of a document and parse it.
 
-    The digest is that of the bytes, but for schema1, where it is that of the payload inside
-    the signatures; then nothing outside of the payload is taken from the document. Raises
-    what `parse` does, once the digest holds.
+    The digest of a schema1 manifest is that of its signed payload. Fields outside of the payload
+    are then ignored.
+
+    Raises:
+        IntegrityError: The digest does not match.
+        InvalidDocument, Unsupported: As `parse` does.
     """
     if digest.matches(raw):
         return parse(raw, media_type)
@@ -138,7 +156,7 @@ def parse_named(digest: Digest, raw: bytes, media_type: str) -> Document:
 
 
 def _signed_payload(raw: bytes, digest: Digest) -> bytes:
-    """Return what a schema1 document is known by; other bytes are returned as they are."""
+    """Return the signed payload of a schema1 document; other bytes unchanged."""
     from wherry.model.schema1 import payload_of
 
     try:
@@ -153,12 +171,19 @@ def _signed_payload(raw: bytes, digest: Digest) -> bytes:
 
 
 def parse(raw: bytes, media_type: str) -> Document:
-    """Read a document that was served with ``media_type`` (the ``Content-Type``, or "").
+    """Parse a manifest or index.
 
-    One document is of one kind: a body that could be read as two, or that names a type of
-    another kind than it was served with, is refused (CVE-2021-41190). Another type of the same
-    kind is a problem that the document reports. Raises `InvalidDocument`, whose message holds
-    the path of the offending field, and `Unsupported`.
+    A document that could be read as two kinds is refused, and so is one whose own type is of
+    another kind than the ``Content-Type`` (CVE-2021-41190). Another type of the same kind is only
+    a problem of the document.
+
+    Args:
+        raw: The bytes of the document.
+        media_type: The ``Content-Type`` of the response; empty if there is none.
+
+    Raises:
+        InvalidDocument: The document is invalid; the error has the path of the field.
+        Unsupported: The document is of a type that wherry does not read.
     """
     fields = load_object(raw, "the manifest", max_depth=MAX_DEPTH)
     problems: list[DocumentFault] = []
@@ -198,7 +223,7 @@ def parse(raw: bytes, media_type: str) -> Document:
 
 
 def _check_version(fields: Fields, problems: list[DocumentFault], *, stated: bool) -> None:
-    """Check ``schemaVersion``; 0, 1 and none are problems where a type says what it is."""
+    """Check ``schemaVersion``; 0, 1 and none are only problems if the type is known."""
     version = fields.integer("schemaVersion")
     if version == _VERSION:
         return
@@ -209,7 +234,7 @@ def _check_version(fields: Fields, problems: list[DocumentFault], *, stated: boo
 
 
 def _config_problems(config: str, artifact_type: str) -> Iterator[DocumentFault]:
-    """Report types that leave an image's manifest an image all the same."""
+    """Yield faults in the types of a manifest that is an image all the same."""
     if not mediatype.is_image_config(config):
         return
     if config.lower() not in {mediatype.OCI_CONFIG, mediatype.DOCKER_CONFIG}:
@@ -222,13 +247,14 @@ def _config_problems(config: str, artifact_type: str) -> Iterator[DocumentFault]
 
 
 def _kind(fields: Fields, served: str, problems: list[DocumentFault]) -> tuple[str, bool]:
-    """Decide a document's type, and tell whether a type states it or the body alone.
+    """Return the type of a document, and whether a media type states it.
 
-    The body, its own type and the served type must be of one kind. Its own type wins.
+    The fields, the type in the document and the served type must be of one kind. The type in the
+    document comes first.
     """
     for key in fields.value:
         if key not in _KEYS and key.lower() in _FOLDED_KEYS:
-            # Readers that ignore case would see another document.
+            # Parsers that ignore case, such as Go's, would see another document.
             raise InvalidDocument(f"is spelled {_FOLDED_KEYS[key.lower()]}", path=key)
     stated = fields.text("mediaType").lower()
     known = [kind for kind in (stated, served) if kind in mediatype.KNOWN]
@@ -252,7 +278,7 @@ def _kind(fields: Fields, served: str, problems: list[DocumentFault]) -> tuple[s
 
 
 def _check_generic(*kinds: str) -> None:
-    """Refuse a document whose type says that it is something else."""
+    """Raise `Unsupported` for a media type that is not of a manifest or generic."""
     for kind in kinds:
         if kind not in mediatype.GENERIC:
             name = mediatype.artifact_name(kind)
@@ -260,7 +286,7 @@ def _check_generic(*kinds: str) -> None:
 
 
 def _agreed(fields: Fields, key: str, known: str) -> str:
-    """Return the media type that both the body's shape and its known type allow."""
+    """Return the media type that fits the fields and the known type."""
     allowed, default = {
         "manifests": (mediatype.INDEXES, mediatype.OCI_INDEX),
         "layers": (mediatype.MANIFESTS, _manifest_type(fields)),
@@ -272,7 +298,7 @@ def _agreed(fields: Fields, key: str, known: str) -> str:
 
 
 def _manifest_type(fields: Fields) -> str:
-    """Tell docker's manifests from OCI's where nothing but the config's type does."""
+    """Return the type of a manifest by the type of its config."""
     config = fields.value.get("config")
     kind = config.get("mediaType") if isinstance(config, dict) else None
     docker = isinstance(kind, str) and kind.lower().startswith("application/vnd.docker.")

@@ -1,4 +1,4 @@
-"""Media types of images, and how they are recognised."""
+"""Media types of images and artifacts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ SCHEMA1 = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
 KNOWN = MANIFESTS | INDEXES | SCHEMA1
 _KINDS = ((MANIFESTS, "manifest"), (INDEXES, "index"), (SCHEMA1, "schema1 manifest"))
 
-# What a request for a manifest says it understands. Without schema1: a registry that has
-# nothing else then answers with it all the same, one that has both is not invited to convert.
+# The ``Accept`` header of requests for manifests.
 ACCEPT = (
     OCI_INDEX,
     OCI_MANIFEST,
@@ -34,12 +33,12 @@ ACCEPT = (
     DOCKER_SCHEMA1,
 )
 
-# Types that say nothing about a document; its body decides.
+# Types that do not tell the kind of a document; its fields do.
 GENERIC = frozenset({"", "text/plain", "application/json", "application/octet-stream"})
 
-# Config types of images that were written by sloppy tools.
+# Types that some tools give to configs of images.
 _SLOPPY_CONFIGS = frozenset({"application/octet-stream", "application/json", "text/html", ""})
-# A type is one of an image if it is one of these, or begins with one and a dot.
+# A config is an image's if its type is one of these, or starts with one and a dot.
 _IMAGE_TYPES = ("application/vnd.oci.image", "application/vnd.docker")
 
 _ARTIFACTS = (
@@ -79,20 +78,20 @@ def essence(content_type: str) -> str:
 
 
 def kind_of(media_type: str) -> str | None:
-    """Return the kind of document that a type stands for: ``index``; None if it is unknown."""
+    """Return the kind of a document: ``index``, ``manifest``; None if it is unknown."""
     lowered = media_type.lower()
     return next((name for types, name in _KINDS if lowered in types), None)
 
 
 def may_be_image(media_type: str) -> bool:
-    """Tell whether an entry of an index may be an image by its type, or states no type."""
+    """Tell whether the type of an index's entry may be an image's; none may be."""
     return not media_type or media_type.lower() in KNOWN
 
 
 def is_image_config(media_type: str) -> bool:
-    """Tell whether a config's type says that it is an image's.
+    """Tell whether the type of a config is that of an image.
 
-    Case does not count, and a type matches exactly or up to a dot, as in docker (engine 24,
+    The case is ignored. A type matches exactly or up to a dot, as in Docker (engine 24,
     distribution/pull_v2.go).
     """
     kind = media_type.lower()
@@ -102,20 +101,20 @@ def is_image_config(media_type: str) -> bool:
 
 
 def is_sloppy_config(media_type: str) -> bool:
-    """Tell whether a config's type says nothing, as some tools write it for images."""
+    """Tell whether the type of a config is one that some tools give to images."""
     return media_type.lower() in _SLOPPY_CONFIGS
 
 
 def is_foreign(media_type: str) -> bool:
-    """Tell whether a layer is one that registries need not hold."""
+    """Tell whether a layer is foreign: registries need not have it."""
     return media_type.lower().startswith(_FOREIGN)
 
 
 def unreadable_layer(media_type: str) -> str | None:
-    """Say why layers of a type cannot be read; None for those that can, or that say nothing.
+    """Return why layers of a type cannot be read; None if they may be readable.
 
-    ocicrypt and imgcrypt mark encrypted layers by ``+encrypted``. Types outside the families of
-    docker and OCI tell nothing: their first bytes do.
+    ocicrypt and imgcrypt mark encrypted layers with ``+encrypted``. For types that are neither
+    Docker's nor OCI's, the first bytes of the layer decide.
     """
     kind = essence(media_type)
     words = set(re.split(r"[.+]", kind))
@@ -130,13 +129,13 @@ def unreadable_layer(media_type: str) -> str | None:
 
 
 def layer_type(compression: str | None, *, docker: bool) -> str:
-    """Return the type of a layer that is plain (None) or compressed with gzip or zstd."""
+    """Return the type of a layer, uncompressed (None) or compressed with gzip or zstd."""
     if docker:
         return DOCKER_PLAIN_LAYER + (f".{compression}" if compression else "")
     return OCI_PLAIN_LAYER + (f"+{compression}" if compression else "")
 
 
 def artifact_name(media_type: str) -> str | None:
-    """Name what a type belongs to, for people: ``a helm chart``; None where not known."""
+    """Return the kind of artifact for people: ``a helm chart``; None if it is unknown."""
     kind = media_type.lower()
     return next((name for prefix, name in _ARTIFACTS if kind.startswith(prefix)), None)

@@ -1,4 +1,4 @@
-"""Platforms, and which image suits which one, by containerd's rules."""
+"""Platforms, and which images run on them by the rules of containerd."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _ENCODED = str.maketrans({"%": "%25", "+": "%2B", "(": "%28", ")": "%29", "/": "%2F"})
 HOST_SYSTEM = sys.platform.rstrip("0123456789")  # in Go's spelling: linux, darwin, freebsd
 
-# What `uname -m`, compilers and people call an architecture -> (its name in Go, variant).
+# Names of `uname -m`, compilers and people -> (the name in Go, the variant).
 _ARCHITECTURES = {
     "i386": ("386", ""),
     "i686": ("386", ""),
@@ -36,7 +36,7 @@ _RULES = {
     "text": TEXT,
     "default": Rule("a wherry.Platform", lambda value: isinstance(value, Platform)),
 }
-# What one word may name (containerd, platforms, "isKnownOS" and "isKnownArch").
+# Names that may be given alone (containerd, platforms, "isKnownOS" and "isKnownArch").
 _KNOWN_SYSTEMS = frozenset(
     (
         *("aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "js"),
@@ -51,11 +51,14 @@ _KNOWN_ARCHITECTURES = frozenset(
         "wasm",
     )
 )
-MAX_DIGITS = 2  # of a variant's number: what is larger names no machine
+MAX_DIGITS = 2  # of a variant's number; no machine has a larger one
 
 
 class Platform(NamedTuple):
-    """``os/architecture[/variant]``; an image runs only where all its ``os_features`` are."""
+    """A platform: ``os/architecture[/variant]``.
+
+    An image runs only on a platform that has all its ``os_features``.
+    """
 
     os: str
     architecture: str
@@ -66,11 +69,15 @@ class Platform(NamedTuple):
     @classmethod
     @checked(_RULES)
     def parse(cls, text: str, default: Platform | None = None) -> Platform:
-        """Read ``os[/arch[/variant]]`` or an architecture alone; ``default`` fills gaps.
+        """Parse ``os[/arch[/variant]]``, or an architecture alone.
 
-        The OS may have a version and features: ``windows(10.0.17763+win32k)``. One word has to
-        be a known OS or architecture. Raises `InvalidReference`, also for one word where there
-        is no ``default``.
+        Args:
+            text: The platform. The OS may have a version and features, as in
+                ``windows(10.0.17763+win32k)``. A single word must be a known OS or architecture.
+            default: Completes a single word.
+
+        Raises:
+            InvalidReference: The text is no platform, or a single word without ``default``.
         """
         if not text:
             raise InvalidReference("invalid platform: it is empty", text=text, position=0)
@@ -78,7 +85,7 @@ class Platform(NamedTuple):
         if len(rest) > 2:  # noqa: PLR2004 - an architecture and a variant
             raise _invalid(text, len("/".join(text.split("/")[:3])))
         match = _SYSTEM.fullmatch(system)
-        assert match is not None  # noqa: S101 - `_parts` has looked
+        assert match is not None  # noqa: S101 - `_parts` has checked
         name, version, features = (group or "" for group in match.groups())
         found = cls(name, rest[0], "".join(rest[1:])) if rest else _completed(text, name, default)
         named = tuple(_decoded(feature) for feature in features.split("+")[1:])
@@ -87,43 +94,43 @@ class Platform(NamedTuple):
     @classmethod
     @checked(_RULES)
     def parse_list(cls, text: str, default: Platform) -> tuple[Platform, ...]:
-        """Read one platform, or several with commas between; see `parse`."""
+        """Parse one platform, or several separated by commas; raises as `parse` does."""
         found, start = [], 0
         for part in text.split(","):
             try:
                 found.append(cls.parse(part, default))
-            except InvalidReference as error:  # it is the whole list that people have written
+            except InvalidReference as error:  # quote the whole list
                 at = start + error.position
                 raise InvalidReference(error.message, text=text, position=at) from None
             start += len(part) + 1
         return tuple(found)
 
     def normalized(self) -> Platform:
-        """Return the canonical spelling: ``aarch64`` is arm64, arm64/v8 arm64, arm arm/v7."""
+        """Return the canonical spelling: ``aarch64`` and ``arm64/v8`` become ``arm64``."""
         system, architecture, variant = _normalized(self.os, self.architecture, self.variant)
         features = tuple(sorted(set(self.os_features)))
         return Platform(system, architecture, variant, self.os_version, features)
 
     def vector(self) -> Iterator[Platform]:
-        """Yield the platforms whose images run here, best first, beginning with this one."""
+        """Yield the platforms whose images run on this one, the best first."""
         mine = self.normalized()
         yield mine
         for architecture, variant in _below(mine.architecture, mine.variant):
             yield mine._replace(architecture=architecture, variant=variant).normalized()
 
     def rank(self, candidate: Platform) -> int | None:
-        """Return how well ``candidate`` suits this platform: 0 is best, None does not run."""
+        """Return how well an image for ``candidate`` fits; 0 is best, None does not run."""
         return self.ranking()(candidate)
 
     def ranking(self) -> Callable[[Platform], int | None]:
-        """Return `rank` as a function that is quick on many candidates."""
+        """Return `rank` as a function that is fast for many candidates."""
         places: dict[tuple[str, str, str], int] = {}
         for place, mine in enumerate(self.vector()):
             system = mine.os or HOST_SYSTEM
             places.setdefault((system, mine.architecture, mine.variant), place)
 
         def rank(candidate: Platform) -> int | None:
-            system = candidate.os or HOST_SYSTEM  # as containerd reads entries without one
+            system = candidate.os or HOST_SYSTEM  # as in containerd
             names = _normalized(system, candidate.architecture, candidate.variant)
             place = places.get(names)
             return place if place is not None and self._same_system(candidate) else None
@@ -131,18 +138,18 @@ class Platform(NamedTuple):
         return rank
 
     def _same_system(self, other: Platform) -> bool:
-        """Compare versions where both sides name one; all features needed have to be here."""
+        """Compare OS versions if both have one; check that all features are present."""
         if self.os_version and other.os_version:
             mine, theirs = self.os_version.split("."), other.os_version.split(".")
             if mine[:3] != theirs[:3]:
                 return False
-        # Windows has it but for Nano Server (OCI image spec, image-index.md, "os.features").
+        # Windows other than Nano Server has it (OCI image spec, image-index.md, os.features).
         usual = {"win32k"} if self.os == "windows" and not self.os_features else set[str]()
         return set(other.os_features) <= {*self.os_features, *usual}
 
     @property
     def specifier(self) -> str:
-        """The platform as `parse` reads it, with version and features of the OS."""
+        """The platform in the syntax of `parse`, with version and features of the OS."""
         options = self.os_version.translate(_ENCODED)
         options += "".join(f"+{feature.translate(_ENCODED)}" for feature in self.os_features)
         system = f"{self.os}({options})" if self.os and options else self.os
@@ -158,7 +165,7 @@ class Platform(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def _normalized(system: str, architecture: str, variant: str) -> tuple[str, str, str]:
-    """Return the canonical spelling of a platform's three names."""
+    """Return the canonical OS, architecture and variant."""
     system, architecture, variant = system.lower(), architecture.lower(), variant.lower()
     if architecture in _ARCHITECTURES:
         architecture, implied = _ARCHITECTURES[architecture]
@@ -178,7 +185,7 @@ def _normalized(system: str, architecture: str, variant: str) -> tuple[str, str,
 
 
 def _decoded(option: str) -> str:
-    """Decode the version or a feature of an OS, in which ``%2B`` stands for a plus sign."""
+    """Decode the percent-encoding in the version or a feature of an OS."""
     raw = _ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), option)
     return raw if raw.isascii() else raw.encode("latin-1").decode("utf-8", "replace")
 
@@ -197,7 +204,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _completed(text: str, word: str, default: Platform | None) -> Platform:
-    """Return what one word means: a known OS, or a known architecture."""
+    """Return the platform for a single word: a known OS or architecture."""
     system, architecture, _ = _normalized(word, word, "")
     is_system = system in _KNOWN_SYSTEMS
     if not is_system and (architecture not in _KNOWN_ARCHITECTURES or word != text):
@@ -212,7 +219,7 @@ def _completed(text: str, word: str, default: Platform | None) -> Platform:
 
 
 def _below(architecture: str, variant: str) -> Iterator[tuple[str, str]]:
-    """Yield what an architecture runs besides itself (containerd, platforms, "Only")."""
+    """Yield the other architectures that one can run (containerd, platforms, "Only")."""
     match architecture:
         case "amd64":
             for level in range(_number(variant) - 1, 0, -1):
@@ -228,7 +235,7 @@ def _below(architecture: str, variant: str) -> Iterator[tuple[str, str]]:
 
 
 def _below_arm64(variant: str) -> Iterator[tuple[str, str]]:
-    """Yield lower minor versions; v9.x also runs v8.{x+5}; then the 32-bit ones."""
+    """Yield lower versions, where v9.x runs v8.{x+5}, and then the 32-bit ones."""
     major_text, _, minor_text = variant.partition(".")
     major, minor = _number(major_text), _number(minor_text)
     if major == 9:  # noqa: PLR2004 - ARMv9

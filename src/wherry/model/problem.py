@@ -1,16 +1,19 @@
-"""Faults in documents that peers tolerate: wherry reads on and reports them."""
+"""Faults in documents that other tools tolerate, and that wherry reports."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-MAX_PROBLEMS = 100  # of one document that are reported
+MAX_PROBLEMS = 100  # reported faults of one document
 
 
 class DocumentFault(NamedTuple):
-    """A fault at the field ``path`` of a document that does not prevent its use.
+    """A fault of a document that does not prevent its use.
 
-    ``error`` is false for what is unusual but breaks no rule of the format.
+    Attributes:
+        path: The field.
+        message: What is wrong with it.
+        error: Whether it breaks a rule of the format; False if it is only unusual.
     """
 
     path: str
@@ -22,7 +25,7 @@ class DocumentFault(NamedTuple):
 
 
 def note(problems: list[DocumentFault], path: str, message: str) -> None:
-    """Add a fault to the problems of a document, which are at most `MAX_PROBLEMS`."""
+    """Add a fault, unless the document has `MAX_PROBLEMS` already."""
     if len(problems) < MAX_PROBLEMS:
         problems.append(DocumentFault(path, message))
     elif len(problems) == MAX_PROBLEMS:

@@ -1,4 +1,4 @@
-"""References: names of images in registries, by the grammar of distribution/reference."""
+"""References: names of images in registries (distribution/reference, ``reference.go``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wherry.model.digest import HEX_LENGTHS, Digest
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"
 MAX_PORT = 65535
-MAX_PATH = 255  # characters of a path, the host not counted
+MAX_PATH = 255  # characters of a path, without the host
 
 _HOST_LABEL = r"[a-zA-Z0-9]+(?:-+[a-zA-Z0-9]+)*"
 _DOMAIN = rf"(?:{_HOST_LABEL}(?:\.{_HOST_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?"
@@ -21,7 +21,7 @@ _COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _IDENTIFIER = r"[0-9a-f]{64}"
 
-_compiled = functools.cache(re.compile)  # when it is needed: a list of images needs none of them
+_compiled = functools.cache(re.compile)  # on demand: listing images needs none of them
 
 
 def is_tag(text: str) -> bool:
@@ -30,10 +30,13 @@ def is_tag(text: str) -> bool:
 
 
 class Reference(NamedTuple):
-    """A repository in a registry, with a tag, a digest, both or neither.
+    """A repository in a registry, with a tag, a digest, both or neither; made by `parse`.
 
-    ``domain`` is ``host[:port]``; ``path`` is complete (``library/`` included). Made by
-    `parse`; holds no scheme and no credentials.
+    Attributes:
+        domain: ``host[:port]``, without a scheme.
+        path: The full path in the registry, such as ``library/alpine``.
+        tag: The tag.
+        digest: The digest.
     """
 
     domain: str
@@ -44,11 +47,12 @@ class Reference(NamedTuple):
     @classmethod
     @checked({"text": TEXT})
     def parse(cls, text: str) -> Reference:
-        """Read a reference as people write it and complete it to its full form.
+        """Parse a reference in short or full form, and complete it.
 
-        Raises `InvalidReference`, which knows the offending character's position.
+        Raises:
+            InvalidReference: The text is no reference; the error has the position.
         """
-        return _Parser(text).parse()
+        return _ReferenceParser(text).parse()
 
     @classmethod
     @checked({"text": TEXT})
@@ -74,7 +78,7 @@ class Reference(NamedTuple):
     def complete(
         cls, domain: str, path: str, tag: str | None = None, digest: Digest | None = None
     ) -> Reference:
-        """Return a reference in full form, for parts that are valid: docker.io has ``library/``."""
+        """Return a reference from valid parts, with ``library/`` for docker.io."""
         if domain == "index.docker.io":
             domain = DEFAULT_DOMAIN
         if domain == DEFAULT_DOMAIN and "/" not in path:
@@ -110,12 +114,12 @@ class Reference(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The repository in full: ``docker.io/library/alpine``."""
+        """The full name of the repository: ``docker.io/library/alpine``."""
         return f"{self.domain}/{self.path}"
 
     @property
     def familiar_name(self) -> str:
-        """The repository as people write it: ``alpine``."""
+        """The short name of the repository, as people write it: ``alpine``."""
         if self.domain != DEFAULT_DOMAIN:
             return self.name
         first, _, rest = self.path.partition("/")
@@ -125,7 +129,7 @@ class Reference(NamedTuple):
 
     @property
     def familiar(self) -> str:
-        """The reference as people write it: ``alpine:3.20``."""
+        """The short form of the reference: ``alpine:3.20``."""
         name = self.familiar_name
         if self.is_name_only and _reads_as_identifier(name):
             return self.path  # alone, the name would be read as an image id
@@ -138,16 +142,16 @@ class Reference(NamedTuple):
 
     @property
     def is_name_only(self) -> bool:
-        """Whether neither a tag nor a digest was given."""
+        """Whether there is neither a tag nor a digest."""
         return self.tag is None and self.digest is None
 
     def with_default_tag(self) -> Reference:
-        """Add ``latest`` where there is neither tag nor digest."""
+        """Return the reference with ``latest`` if it has neither tag nor digest."""
         return self.with_tag(DEFAULT_TAG) if self.is_name_only else self
 
     @checked({"tag": TEXT})
     def with_tag(self, tag: str) -> Reference:
-        """Return the same repository with this tag alone; raises `InvalidReference`."""
+        """Return the repository with only this tag; raises `InvalidReference`."""
         if not _compiled(_TAG).fullmatch(tag):
             match = _compiled(_TAG).match(tag)
             raise InvalidReference("invalid tag", text=tag, position=match.end() if match else 0)
@@ -155,7 +159,7 @@ class Reference(NamedTuple):
 
     @checked({"digest": instance("a wherry.Digest", Digest)})
     def with_digest(self, digest: Digest) -> Reference:
-        """Return the same repository with this digest alone."""
+        """Return the repository with only this digest."""
         return self._replace(tag=None, digest=digest)
 
     def __str__(self) -> str:
@@ -181,7 +185,7 @@ def _reads_as_host(component: str) -> bool:
 
 
 def split_name(name: str) -> tuple[str, str | None]:
-    """Split a name in full form into the repository and the tag, None where it has a digest."""
+    """Split a full name into repository and tag; None instead of the tag if it has a digest."""
     if "@" in name:
         return name.partition("@")[0], None
     repository, _, tag = name.rpartition(":")
@@ -190,19 +194,19 @@ def split_name(name: str) -> tuple[str, str | None]:
 
 @functools.lru_cache(10_000)
 def familiar_name(repository: str) -> str:
-    """Return a repository as people write it."""
+    """Return the short name of a repository."""
     domain, _, path = repository.partition("/")
     return Reference(domain, path).familiar_name
 
 
 def familiar(name: str) -> str:
-    """Return a name in full form, with a tag or digest, as people write it."""
+    """Return the short form of a full name with a tag or digest."""
     repository, _ = split_name(name)
     return familiar_name(repository) + name[len(repository) :]
 
 
-class _Parser:
-    """One reading of one text; positions are indices into it."""
+class _ReferenceParser:
+    """Parses one text; positions are indices into it."""
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -1,4 +1,4 @@
-"""Values that do not show themselves: error trackers and debuggers keep each local's `repr`."""
+"""Values whose `repr` hides them, since error trackers record the `repr` of variables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _SHOWN = "***"
 
 
 class Secret(str):
-    """A password, a token, or a header that is made of one. What is made of it shows itself."""
+    """A password or token, or a header with one. Strings derived from it are not hidden."""
 
     __slots__ = ()
 
@@ -17,14 +17,14 @@ class Secret(str):
 
 
 class SecretBytes(bytes):
-    """A message that holds a secret, or that may repeat one."""
+    """A message that contains or may repeat a secret."""
 
     def __repr__(self) -> str:
         return f"<{_SHOWN}, {len(self)} bytes>"
 
 
 class SecretUrl(str):
-    """An address, or what is asked for there, whose query may be a signature."""
+    """A URL, or a path with a query, whose query may be a signature."""
 
     __slots__ = ()
 
@@ -36,23 +36,23 @@ class SecretUrl(str):
 
 
 class SecretFields(dict[str, Any]):
-    """An object of JSON that holds secrets."""
+    """A JSON object with secrets."""
 
     def __repr__(self) -> str:
         return f"<{_SHOWN}, {len(self)} fields>"
 
 
 def masked(value: Any) -> Any:
-    """Return a text, or a pair of them, as secrets; other values as they are."""
+    """Return a string, or a pair of them, as secrets; other values unchanged."""
     if isinstance(value, str):
         return Secret(value)
     return tuple(map(masked, value)) if isinstance(value, tuple | list) else value
 
 
 def drop_frames(error: BaseException) -> None:
-    """Forget where an error and what led to it were raised.
+    """Remove the tracebacks of an error and its causes.
 
-    For errors of libraries that keep secrets in their own locals.
+    Libraries may have secrets in the local variables of their frames.
     """
     seen: set[int] = set()
     found: BaseException | None = error

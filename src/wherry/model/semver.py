@@ -1,7 +1,6 @@
-"""Versions in tags, their order, and ranges of them (semver.org 2.0.0; ranges as npm has them).
+"""Versions in tags and ranges of versions (semver.org 2.0.0; ranges as in npm).
 
-Tags are looser than the specification: a ``v`` before them and missing parts are taken, so
-``v1.2`` is 1.2.0.
+Tags may have a ``v`` in front and lack parts: ``v1.2`` is 1.2.0.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ _VERSION = re.compile(
 )
 _PARTIAL = re.compile(r"v?(?:(\d{1,18})(?:\.(\d{1,18}))?)?(?:\.?[xX*]){0,2}", re.ASCII)
 _OPERATOR = re.compile(r"\s*,?\s*(>=|<=|!=|>|<|=|\^|~>|~)?\s*([^\s,|<>=!^~]+)")
-_FIRST = ("0",)  # no pre-release comes before it
+_FIRST = ("0",)  # the lowest pre-release
 _HYPHEN = re.compile(r"\s*(\S+)\s+-\s+(\S+)\s*")
 
 
 @functools.total_ordering
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version; ``pre`` holds the identifiers of a pre-release, build metadata is dropped."""
+    """A version; ``pre`` has the identifiers of a pre-release. Build metadata is dropped."""
 
     major: int
     minor: int = 0
@@ -40,7 +39,7 @@ class Version:
 
     @classmethod
     def parse(cls, tag: str) -> Version | None:
-        """Read a tag; None if it is no version."""
+        """Parse a tag; None if it is no version."""
         match = _VERSION.fullmatch(tag)
         if match is None:
             return None
@@ -57,19 +56,19 @@ class Version:
         return self._key() < other._key()
 
     def _key(self) -> tuple[object, ...]:
-        """Order as semver's section 11: numbers before text, a pre-release before its release."""
+        """Return the key of the order in semver.org, section 11."""
         parts = tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in self.pre)
         return (*self.release, not self.pre, parts)
 
 
 class Range:
-    """Which versions to take: ``>=1.2 <2``, ``^1.2``, ``~1.4``, ``1.x``, ``1.2 - 1.4``, ``||``.
+    """A range of versions: ``>=1.2 <2``, ``^1.2``, ``~1.4``, ``1.x``, ``1.2 - 1.4``, ``||``.
 
-    Pre-releases are taken where the range names one of the same release, as npm does it.
+    A pre-release is in the range only if the range names one of the same release, as in npm.
     """
 
     def __init__(self, text: str) -> None:
-        """Read a range; raises `InvalidReference`, which knows the offending place."""
+        """Parse a range; raises `InvalidReference` with the position of the error."""
         self._text = text
         self._pre: set[tuple[int, int, int]] = set()
         self._ways = []
@@ -100,7 +99,7 @@ class Range:
             at = match.end()
 
     def _test(self, operator: str, text: str, at: int) -> Callable[[Version], bool]:
-        """Return what tells whether a version is one of those that an operand stands for."""
+        """Return a function that tells whether a version fits an operand."""
         low, parts = self._operand(text, at)
         if low.pre:
             self._pre.add(low.release)
@@ -124,7 +123,7 @@ class Range:
         return test
 
     def _operand(self, text: str, at: int) -> tuple[Version, int]:
-        """Read a version, and of how many parts it is; those that are left out are any."""
+        """Parse a version and return the number of its parts; missing parts match any."""
         match = _PARTIAL.fullmatch(text)
         if match is not None and text not in {"", "v"}:
             major, minor = match.groups()
@@ -140,13 +139,13 @@ class Range:
 
 
 def _first_set(version: Version, parts: int) -> int:
-    """Return which of the given parts may not change under ``^``: the first that is not 0."""
+    """Return the number of parts that ``^`` fixes: up to the first that is not 0."""
     given = version.release[:parts]
     return next((place for place, part in enumerate(given, 1) if part), parts)
 
 
 def _after(version: Version, parts: int) -> Version:
-    """Return what comes next when the last of ``parts`` is raised; with 3 parts, right after."""
+    """Return the first version after those with the same ``parts``; 3 is the version itself."""
     major, minor, patch = version.release
     if parts == 1:
         return Version(major + 1, pre=_FIRST)

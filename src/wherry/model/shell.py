@@ -1,4 +1,4 @@
-"""Words of a Dockerfile: quotes, escapes, variables and JSON lists, as docker reads them."""
+"""Words of a Dockerfile, with quotes, escapes, variables and JSON lists as in Docker."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _QUOTES = ("'", '"')
-_ESCAPED = '"$\\'  # what a backslash escapes within double quotes
+_ESCAPED = '"$\\'  # characters that a backslash escapes in double quotes
 
 
 def string_list(text: str) -> list[str] | None:
-    """Return a JSON list of strings, None for what is no JSON list.
+    """Return a JSON list of strings; None if the text is not a JSON list.
 
-    Raises `ValueError` for a list of other things, as docker does.
+    Raises:
+        ValueError: The list has other values, which Docker refuses.
     """
     if not text.startswith("["):
         return None
@@ -33,9 +34,10 @@ def string_list(text: str) -> list[str] | None:
 
 
 def pairs(text: str) -> list[tuple[str, str]]:
-    """Split ``NAME=VALUE …``, or the old form ``NAME VALUE``; quotes stay.
+    """Split ``NAME=VALUE …``, or the old form ``NAME VALUE``; quotes are kept.
 
-    Raises `ValueError`.
+    Raises:
+        ValueError: A value is missing.
     """
     words = list(_words(text))
     if "=" not in words[0]:
@@ -50,7 +52,7 @@ def pairs(text: str) -> list[tuple[str, str]]:
 
 
 def _words(text: str) -> Iterator[str]:
-    """Split at white space that is neither quoted nor escaped; quotes and escapes stay."""
+    """Split at white space outside of quotes and escapes, which are kept."""
     word, quote, at = "", "", 0
     while at < len(text):
         char = text[at]
@@ -73,9 +75,12 @@ def _words(text: str) -> Iterator[str]:
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:
-    """Take quotes and escapes away, and replace ``$NAME`` and ``${NAME:-WORD}``.
+    """Remove quotes and escapes, and replace ``$NAME`` and ``${NAME:-WORD}``.
 
-    A variable that is not set is empty. Raises `ValueError`.
+    An unset variable is empty.
+
+    Raises:
+        ValueError: The syntax is wrong, or ``${NAME:?WORD}`` has no value.
     """
     return _Expansion(text, env).run()
 
@@ -87,7 +92,7 @@ class _Expansion:
         self._at = 0
 
     def run(self, stop: str = "") -> str:
-        """Read up to ``stop``, or the end."""
+        """Return the text up to ``stop`` or the end, expanded."""
         found = ""
         while self._at < len(self._text):
             char = self._text[self._at]
@@ -129,7 +134,7 @@ class _Expansion:
         raise ValueError("a double quote has no end")
 
     def _variable(self) -> str:
-        """Read what stands behind a dollar sign."""
+        """Parse the variable after a dollar sign."""
         if not self._text.startswith("{", self._at):
             name = _NAME.match(self._text, self._at)
             if name is None:
@@ -144,7 +149,7 @@ class _Expansion:
         return self._modified(value)
 
     def _modified(self, value: str | None) -> str:
-        """Read what stands behind the name in braces: ``}``, or an operator and a word."""
+        """Parse the rest of ``${NAME…}``: the brace, or an operator and a word."""
         if self._text.startswith("}", self._at):
             self._at += 1
             return value or ""

@@ -1,4 +1,4 @@
-"""Fields of a document that may be wrong: they get no value, and a problem is reported."""
+"""Tolerant access to the fields of a document: invalid fields become problems."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MAX_SHOWN = 80  # characters of a value in a message
 
 
 class TolerantFields:
-    """An object of a document; a field of the wrong type has no value and is a problem.
+    """A JSON object; a field of the wrong type has no value and becomes a problem.
 
-    ``problems`` is shared with the objects inside of it.
+    Nested objects share the list ``problems``.
     """
 
     def __init__(self, fields: Fields, problems: list[DocumentFault] | None = None) -> None:
@@ -39,15 +39,15 @@ class TolerantFields:
         note(self.problems, path, message)
 
     def text(self, key: str) -> str:
-        """Return a string, absent is empty."""
+        """Return a string; empty if it is absent."""
         return self._read(self._fields.text, key, "")
 
     def flag(self, key: str) -> bool:
-        """Return a boolean, absent is false."""
+        """Return a boolean; False if it is absent."""
         return self._read(self._fields.flag, key, default=False)
 
     def time(self, key: str) -> str:
-        """Return an RFC 3339 time as written, absent is empty."""
+        """Return an RFC 3339 time unchanged; empty if it is absent."""
         text = self.text(key)
         is_text = isinstance(self._fields.value.get(key), str)
         if is_text and gotime.normalized(text) is None:
@@ -56,7 +56,7 @@ class TolerantFields:
         return text
 
     def texts(self, key: str) -> list[str]:
-        """Return the strings in an array, absent is empty."""
+        """Return the strings in an array; empty if it is absent."""
         found = []
         items: list[Any] = []
         for place, item in enumerate(self._read(self._fields.array, key, items)):
@@ -67,7 +67,7 @@ class TolerantFields:
         return found
 
     def text_map(self, key: str) -> dict[str, str]:
-        """Return the members of an object that are strings, absent is empty."""
+        """Return the string members of an object; empty if it is absent."""
         found = {}
         members = self._read(self._fields.map, key, None) or Fields({})
         for name, item in members.value.items():
@@ -78,24 +78,24 @@ class TolerantFields:
         return found
 
     def keys(self, key: str) -> tuple[str, ...]:
-        """Return the names of an object's members, absent is empty."""
+        """Return the names of an object's members; empty if it is absent."""
         found = self._read(self._fields.map, key, None)
         return () if found is None else tuple(found.value)
 
     def command(self, key: str) -> tuple[str, ...] | None:
-        """Return a command: an array of strings or, as engines read it, one string."""
+        """Return a command: an array of strings, or a single string as in engines."""
         value = self._fields.value.get(key)
         if isinstance(value, str):
             return (value,)
         return None if value is None else self._read(self._fields.texts, key, None)
 
     def object(self, key: str) -> TolerantFields:
-        """Return an object, absent is empty."""
+        """Return an object; empty if it is absent."""
         found = self._read(self._fields.object, key, None)
         return TolerantFields(found or Fields({}, self._fields, key), self.problems)
 
     def objects(self, key: str) -> list[TolerantFields]:
-        """Return the objects of an array in their places, absent is empty."""
+        """Return the objects in an array, an empty one for each other value."""
         found = []
         place = Fields({}, self._fields, key)
         items: list[Any] = []

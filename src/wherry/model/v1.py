@@ -1,7 +1,7 @@
-"""Metadata of version 1 images: one JSON for each layer, chained by ids.
+"""Metadata of version 1 images: one JSON for each layer, linked by ids.
 
-What engines make of it: history entries and configs from it, it from configs, and the ids
-of both generations (SPEC: "schema1", "Legacy registries").
+Engines convert them to history entries and configs, and convert configs back to them (moby,
+``image/v1/imagev1.go`` and ``distribution/push_v2.go``).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_DEPTH = 32
-RAW_SINCE = (1, 8, 3)  # engines from this version on kept the JSON as it was
+RAW_SINCE = (1, 8, 3)  # later engines keep the JSON unchanged
 
 _ID = re.compile(r"[0-9a-f]{64}")
 
 
 def _container_config(*, modern: bool) -> tuple[Field, ...]:
-    """Return the fields of a container's config, of engine 20.10 or of 1.9."""
+    """Return the fields of a container config in engine 20.10 or 1.9."""
     fields: list[Field | None] = [
         Field("Hostname", Kind.STRING),
         Field("Domainname", Kind.STRING),
@@ -67,7 +67,7 @@ _HEALTH = (
 
 
 def _image(config: tuple[Field, ...], *, modern: bool) -> tuple[Field, ...]:
-    """Return the fields of a version 1 image, of engine 20.10 or of 1.9."""
+    """Return the fields of a version 1 image in engine 20.10 or 1.9."""
     fields: list[Field | None] = [
         Field("id", Kind.STRING, omit_empty=modern),
         Field("parent", Kind.STRING, omit_empty=True),
@@ -92,35 +92,35 @@ RUN_20_10 = _container_config(modern=True)
 IMAGE_20_10 = _image(RUN_20_10, modern=True)
 IMAGE_1_9 = _image(_container_config(modern=False), modern=False)
 
-# What a config says of its image; engines read its parent as that of another generation.
+# Fields that a config shares with version 1; its parent is another kind of id.
 _IN_CONFIG = tuple(field for field in IMAGE_20_10 if field.name != "parent")
 _BELOW_TOP = {"created": "1970-01-01T00:00:00Z"}
 
-# Fields of version 1 that have no place in a config.
+# Fields of version 1 that a config does not have.
 _NOT_IN_CONFIG = ("id", "parent", "Size", "parent_id", "layer_id", "throwaway")
-# Fields of a config that version 1 does not know.
+# Fields of a config that version 1 does not have.
 _NOT_IN_V1 = ("rootfs", "history", "os.version", "os.features")
 
 
 def validate_id(text: str, path: str = "id") -> str:
-    """Return a version 1 id, 64 lower-case hex digits; raises `InvalidDocument`."""
+    """Check a version 1 id, 64 lower-case hex digits; raises `InvalidDocument`."""
     if not _ID.fullmatch(text):
         raise InvalidDocument(f"{text[:80]!r} is not an image id: 64 hex digits", path=path)
     return text
 
 
 def load(raw: bytes, what: str = "the version 1 JSON") -> dict[str, Any]:
-    """Read a version 1 JSON strictly; raises `InvalidDocument`."""
+    """Parse a version 1 JSON strictly; raises `InvalidDocument`."""
     return load_object(raw, what, max_depth=MAX_DEPTH).value
 
 
 def image(raw: bytes) -> dict[str, Any]:
-    """Return a version 1 image as engine 20.10 understands it, by field name."""
+    """Return the fields of a version 1 image as decoded by engine 20.10."""
     return decode(IMAGE_20_10, load(raw))
 
 
 def is_older(version: str, than: Sequence[int] = RAW_SINCE) -> bool:
-    """Compare engine versions as engines do: parts that are no integers count as 0."""
+    """Compare versions as engines do: parts that are not integers count as 0."""
     parts = [_integer(part) for part in version.split(".")]
     length = max(len(parts), len(than))
     padded = [*parts, *[0] * (length - len(parts))]
@@ -132,7 +132,7 @@ def _integer(text: str) -> int:
 
 
 def history_entry(raw: bytes, *, empty_layer: bool) -> dict[str, Any]:
-    """Make the history entry of one layer, its keys in the order that ids depend on."""
+    """Make the history entry of a layer; image ids depend on the order of its keys."""
     found = image(raw)
     command = (found.get("container_config") or {}).get("Cmd") or []
     entry: dict[str, Any] = {
@@ -146,7 +146,7 @@ def history_entry(raw: bytes, *, empty_layer: bool) -> dict[str, Any]:
 
 
 def rootfs(diff_ids: Sequence[Digest]) -> dict[str, Any]:
-    """Return a rootfs; without layers it has no list of them."""
+    """Return a ``rootfs``; without layers it has no ``diff_ids``."""
     found: dict[str, Any] = {"type": "layers"}
     return found | ({"diff_ids": [str(item) for item in diff_ids]} if diff_ids else {})
 
@@ -154,9 +154,9 @@ def rootfs(diff_ids: Sequence[Digest]) -> dict[str, Any]:
 def config_from_v1(
     raw: bytes, diff_ids: Sequence[Digest], history: Sequence[Mapping[str, Any]]
 ) -> bytes:
-    """Make the image config whose digest is the id that engines give the image.
+    """Make the image config whose digest is the image id in engines.
 
-    ``raw`` is the topmost version 1 JSON, ``history`` runs from the bottom up.
+    ``raw`` is the version 1 JSON of the top layer. ``history`` is in order, bottom first.
     """
     fields = _base(raw, IMAGE_20_10)
     for name in _NOT_IN_CONFIG:
@@ -167,7 +167,7 @@ def config_from_v1(
 
 
 def _base(raw: bytes, struct: tuple[Field, ...]) -> dict[str, Any]:
-    """Return the fields to start from: through the struct if the engine was an old one."""
+    """Return the fields of a JSON; those of an old engine are decoded and encoded anew."""
     found = load(raw)
     version = decode((Field("docker_version", Kind.STRING),), found).get("docker_version", "")
     if is_older(version):
@@ -178,7 +178,7 @@ def _base(raw: bytes, struct: tuple[Field, ...]) -> dict[str, Any]:
 def v1_from_config(
     config: bytes, v1_id: str, parent: str = "", *, throwaway: bool = False
 ) -> bytes:
-    """Make the topmost version 1 JSON of an image from its config, for old registries."""
+    """Make the version 1 JSON of the top layer from the config, for old registries."""
     load(config, "the image config")
     fields: dict[str, Any] = dict(gojson.raw_fields(config))
     for name in _NOT_IN_V1:
@@ -192,11 +192,12 @@ def v1_from_config(
 
 
 def create_id(image: Mapping[str, Any], chain_id: Digest | None, parent: str = "") -> Digest:
-    """Compute the id that engines from 1.10 on give a version 1 image when they save it.
+    """Compute the id that engines since 1.10 give a version 1 image when they save it.
 
-    ``image`` is what `image` returns; its own id does not count. ``parent`` is the id of the
-    layer below as a digest, ``sha256:…``; without one the image's own parent counts. Without
-    a layer at all the chain id is empty.
+    Args:
+        image: The fields, as from `image`; the id in them is ignored.
+        chain_id: The ChainID of the layer; None for an image without layers.
+        parent: The id of the layer below, as ``sha256:…``; empty to use the one in ``image``.
     """
     fields = encode(IMAGE_20_10, {key: value for key, value in image.items() if key != "id"})
     fields["layer_id"] = str(chain_id or "")
@@ -206,9 +207,9 @@ def create_id(image: Mapping[str, Any], chain_id: Digest | None, parent: str = "
 
 
 def strong_id(v1_json: bytes, blob_digest: Digest, parent_strong_id: Digest | None) -> Digest:
-    """Compute the content-addressed id of engine 1.9's graph (SPEC: "Legacy registries").
+    """Compute the content-addressed id of engine 1.9 (moby 1.9, ``image/image.go``).
 
-    ``blob_digest`` is that of the layer as compressed.
+    ``blob_digest`` is the digest of the compressed layer.
     """
     fields = _base(v1_json, IMAGE_1_9)
     for name in ("id", "parent", "Size"):
@@ -220,17 +221,16 @@ def strong_id(v1_json: bytes, blob_digest: Digest, parent_strong_id: Digest | No
 
 
 def parse_throwaway(raw: bytes) -> bool:
-    """Tell whether a version 1 JSON stands for no layer."""
+    """Tell whether a version 1 JSON has no layer of its own."""
     found = decode((Field("throwaway", Kind.BOOL),), load(raw))
     return bool(found.get("throwaway", False))
 
 
 def saved_chain(config: bytes, diff_ids: Sequence[Digest]) -> list[tuple[str, bytes]]:
-    """Return id and version 1 JSON of each layer as engines since 1.10 save them.
+    """Return the id and the version 1 JSON of each layer, as engines since 1.10 save them.
 
-    Bottom first. Below the top there is nothing but the date 1970; the top is the config as
-    engine 20.10's struct holds it, without the parent that the config itself may name and
-    without fields that the engine would refuse.
+    The order is bottom first. Lower layers have only a date, in 1970. The top layer has the
+    config as decoded by engine 20.10, without its parent and without invalid fields.
     """
     from wherry.model.config import chain_ids
 

@@ -58,11 +58,11 @@ def change_settings(parent: bytes | None, changes: Sequence[str]) -> dict[str, A
     """Return the parent's settings with the changes applied; None without changes."""
     if not changes:
         return None
-    from wherry.model.changes import changed
+    from wherry.model.changes import apply_changes
 
     found = Fields({}) if parent is None else load_object(parent, "the config", max_depth=MAX_DEPTH)
     settings = found.object("config")
-    return changed({} if settings is None else settings.value, changes)
+    return apply_changes({} if settings is None else settings.value, changes)
 
 
 def _time(epoch: int | None) -> str:
