@@ -54,8 +54,8 @@ class BlobReceiver:
             raise ValueError("the operation has not begun")
         if not self._lease.is_ours:
             raise StoreError(
-                "this operation is that of the process which forked this one",
-                hint="begin it anew after the fork",
+                "this operation belongs to the process that forked this one",
+                hint="begin a new operation after the fork",
             ).within(self.db.path)
         return self._lease.name
 

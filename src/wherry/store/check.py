@@ -79,7 +79,7 @@ def check(
         for (line,) in connection.execute("PRAGMA quick_check"):
             if line != "ok":
                 raise StoreError(
-                    f"{line}",
+                    line,
                     hint=REBUILD,
                 ).within(db.path)
     blob_hasher = _BlobHasher(files, cancel, on_progress)

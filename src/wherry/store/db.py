@@ -287,5 +287,5 @@ class Database:
     def _forked_error(self) -> StoreError:
         return StoreError(
             "this process was forked while a thread was reading the database",
-            hint="fork when no loop over the store is under way, or use `spawn` or `forkserver`",
+            hint="fork outside of loops over the store, or use `spawn` or `forkserver`",
         ).within(self.path)

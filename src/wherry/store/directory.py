@@ -46,9 +46,8 @@ class Directory:
         self.status = os.fstat(descriptor)
 
     def __del__(self) -> None:
-        with contextlib.suppress(
-            OSError
-        ):  # Linux closes the descriptor even when it reports an error
+        # Linux closes the descriptor even when it reports an error.
+        with contextlib.suppress(OSError):
             os.close(self.fd)
 
     def where(self, name: str) -> str:

@@ -178,4 +178,6 @@ class Ingest(BlobReceiver):
 
 
 def _incomplete(missing: object) -> NotFound:
-    return NotFound(f"{missing} is missing from the image", hint="pull the image again to mend it")
+    return NotFound(
+        f"{missing} is missing from the image", hint="pull the image again to repair it"
+    )

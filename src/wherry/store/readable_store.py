@@ -192,7 +192,7 @@ class ReadableStore:
         except StoreError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 message = f"{digest} is missing from the store {self.path}"
-                raise NotFound(message, hint="pull the image again to mend it") from None
+                raise NotFound(message, hint="pull the image again to repair it") from None
             raise
 
 

@@ -61,7 +61,7 @@ def _make_directory(path: str) -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, DIRECTORY_MODE)  # noqa: PTH102 - as above
     if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 - as above
-        raise StoreError(f"is a link to {os.readlink(path)}, which is not there").within(path)  # noqa: PTH115 - as above
+        raise StoreError(f"is a link to {os.readlink(path)}, which does not exist").within(path)  # noqa: PTH115 - as above
     try:
         _fsync_directory(parent)
     except OSError:
