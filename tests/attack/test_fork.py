@@ -507,7 +507,7 @@ def test_a_thread_in_the_database_may_lock_files_while_a_fork_waits(
     read, go_on = threading.Event(), threading.Event()
 
     def loop():
-        for row in store.named_images():
+        for row in local_store(store).named_images():
             read.set()
             go_on.wait(20)
             FileLock(lambda: os.open(os.devnull, os.O_RDWR)).release()
