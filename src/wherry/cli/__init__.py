@@ -1,1 +1,1 @@
-"""The command: one file a subcommand; the only room that prints and exits."""
+"""The command line: one file per subcommand. Only this package prints and exits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from wherry import errors
 
 DONE, FAILED, USAGE, NOT_FOUND, DENIED, INTEGRITY, NETWORK = range(7)
-INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+INTERRUPTED = 130  # 128 + SIGINT, as in shells
 
 # The first class that matches decides.
 BY_ERROR: tuple[tuple[type[errors.WherryError], int], ...] = (
@@ -23,5 +23,5 @@ BY_ERROR: tuple[tuple[type[errors.WherryError], int], ...] = (
 
 
 def exit_code(error: errors.WherryError) -> int:
-    """Return the exit code that tells of an error."""
+    """Return the exit code for an error."""
     return next(code for kind, code in BY_ERROR if isinstance(error, kind))
