@@ -50,9 +50,12 @@ def plain() -> Iterator[FakeRegistry]:
 
 
 @pytest.fixture
-def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRegistry]:
+def secure(
+    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FakeRegistry]:
     authority, *pair = make_certificate(tmp_path / "tls", ["127.0.0.1"])
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    environment["SSL_CERT_FILE"] = str(authority)  # for the command
     with FakeRegistry(tls=(pair[0], pair[1])) as fake:
         fake.add_image("app", IMAGE, "t")
         yield fake
