@@ -59,7 +59,10 @@ class WherryError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        text = ": ".join([*self.where, self.message])
+        return self._text(self.where)
+
+    def _text(self, where: Places) -> str:
+        text = ": ".join([*where, self.message])
         return f"{text}; tried {self.attempts} times" if self.attempts > 1 else text
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -87,9 +90,8 @@ class WherryError(Exception):
 
     def text_within(self, place: str) -> str:
         """Return the text of the error without a place that the reader knows already."""
-        if self.where[:1] != (place,):
-            return str(self)
-        return str(self).removeprefix(f"{place}: ")
+        is_known = self.where[:1] == (place,)
+        return self._text(self.where[1:] if is_known else self.where)
 
 
 class InvalidReference(WherryError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import importlib
 import inspect
@@ -92,6 +93,33 @@ def test_the_tree_in_the_docstring_lists_every_class() -> None:
 def test_classes_of_other_modules_are_internal() -> None:
     others = {kind for kind in EXCEPTIONS if kind.__module__ != "wherry.errors"}
     assert {kind.__name__ for kind in others}.isdisjoint(wherry.__all__)
+
+
+SPLITTING = {"startswith", "endswith", "removeprefix", "removesuffix", "partition", "replace"}
+
+
+def is_text(node: ast.AST) -> bool:
+    """Tell whether an expression is the hint, the message or the text of an error."""
+    match node:
+        case ast.Attribute(ast.Name(name), "hint" | "message"):
+            return "error" in name
+        case ast.Call(ast.Name("str"), [ast.Name(name)]):
+            return "error" in name
+        case _:
+            return False
+
+
+def uses_text(node: ast.AST) -> bool:
+    """Tell whether code compares or splits the text of an error."""
+    if isinstance(node, ast.Compare):
+        return any(map(is_text, [node.left, *node.comparators]))
+    return isinstance(node, ast.Attribute) and node.attr in SPLITTING and is_text(node.value)
+
+
+def test_no_text_of_an_error_decides_anything() -> None:
+    for file in sorted(Path(wherry.__file__).parent.rglob("*.py")):
+        used = filter(uses_text, ast.walk(ast.parse(file.read_text())))
+        assert [ast.unparse(node) for node in used] == [], file
 
 
 def test_every_error_has_an_exit_code() -> None:

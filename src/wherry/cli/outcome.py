@@ -21,11 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+# Click before 8.2 prints the help text itself.
+_NO_ARGUMENTS: tuple[type, ...] = (
+    (click.exceptions.NoArgsIsHelpError,) if hasattr(click.exceptions, "NoArgsIsHelpError") else ()
+)
+
+
 def report_usage_error(error: click.ClickException, arguments: Sequence[str]) -> int:
     """Report what is wrong with a command line and how to correct it."""
     context: click.Context | None = getattr(error, "ctx", None)
     message = error.format_message()
-    if message.startswith("Usage:"):  # no arguments: click has made the help text
+    if isinstance(error, _NO_ARGUMENTS):  # the message is the help text
         messages.write_lines(message)
         return USAGE
     from wherry.cli import hints

@@ -67,7 +67,7 @@ def _opened(source: Path | RawStream, epoch: int | None) -> Iterator[RawStream]:
         with _stream(source, epoch) as stream:
             yield stream
     except NotATar as error:
-        raise StoreError(f"{error.message}").within(called(source)) from None
+        raise StoreError(error.message).within(called(source)) from None
     except (IntegrityError, Unsupported) as error:
         raise error.within(called(source)) from error.__cause__
 
