@@ -18,25 +18,27 @@ from wherry.testing.certs import make_certificate, make_client_certificate
 from wherry.testing.distribution import Distribution, find_binary
 from wherry.testing.fault_actions import (
     Action,
-    Chunked,
-    ContentLength,
-    ContentRange,
     Corrupt,
     Cut,
     CutHead,
     CutRequest,
     Delay,
-    DropHeader,
     EarlyReply,
     FixedReply,
     HangUp,
-    IgnoreRange,
     Replace,
-    SetHeader,
     Stall,
     Trickle,
 )
 from wherry.testing.faults import Fault
+from wherry.testing.header_actions import (
+    Chunked,
+    ContentLength,
+    ContentRange,
+    DropHeader,
+    IgnoreRange,
+    SetHeader,
+)
 from wherry.testing.http_proxy import HttpProxy, Tunnel
 from wherry.testing.images import (
     BuiltImage,

@@ -1,4 +1,4 @@
-"""Ways in which registries differ from the distribution spec, by the names of the registries."""
+"""Deviations of known registries from the OCI distribution spec and from Distribution 3."""
 
 from __future__ import annotations
 
@@ -32,37 +32,38 @@ RegistryName = Literal[
 
 @dataclass(frozen=True)
 class Behaviour:
-    """How a registry differs from Distribution 3, whose behaviour the defaults are.
+    """The behaviour of a registry; the defaults are those of Distribution 3.
 
     Attributes:
-        to_strangers: The status, without a challenge, for what an anonymous client may not see.
+        anonymous_status: The status, without a challenge, for what an anonymous client may not see.
             ``/v2/`` still answers 401. A client is anonymous without credentials, and with a
             token that was issued without any.
         names_digests: Whether manifests have ``Docker-Content-Digest``.
-        keeps_broken_uploads: Whether the bytes of a PATCH that broke are kept.
+        keeps_broken_uploads: Whether the bytes of an interrupted PATCH are kept.
         checks_offsets: Whether chunks out of order, and old addresses of a session, get 416.
         names_state_on_416: Whether a 416 to a chunk has ``Location`` and ``Range``.
         takes_single_post: Whether ``POST ?digest=`` uploads a whole blob.
         takes_chunks: Whether a PATCH may have ``Content-Range``.
-        max_chunk: The bytes of a chunk with ``Content-Range``, at most; more get 416.
+        max_chunk: The most bytes of a chunk with ``Content-Range``; a larger one gets 416.
         range_stays: Whether the status of an upload keeps the ``Range`` of the first chunk.
-        throttles_puts: Whether the second of each three PUTs gets 429.
+        throttles_puts: Whether the second of every three PUTs gets 429.
         is_strict_about_types: Whether manifests without ``mediaType``, and parameters of
             ``Content-Type``, are refused.
-        takes_sparse: Whether an index may list absent manifests, if the registry allows it at all.
-        delete_status: The answer to DELETE of manifests and blobs; 202 deletes.
-        delete_tag_status: The answer to DELETE of tags; 202 deletes.
-        has_referrers: False: there is no referrers API, even if it was asked for.
-        counts_pulls: Whether answers to manifests have ``RateLimit-*`` headers that count GETs.
-        realm_query: The query of the token server's address.
-        resolves_digest_tags: Whether ``sha256-HEX`` is resolved to the manifest with the digest.
-        has_odd_links: Whether lists go on by an opaque ``next_page``, with an unquoted ``rel``.
-        breaks_ranges: Whether a request for a part of a blob gets all of it, as 206.
-        wants_metadata_read: Whether tag lists need ``metadata_read``, which only a second
-            challenge says.
+        takes_sparse: Whether an index may list absent manifests, if the registry allows it.
+        delete_status: The status of a DELETE of a manifest or blob; 202 deletes it.
+        delete_tag_status: The status of a DELETE of a tag; 202 deletes it.
+        has_referrers: Whether there can be a referrers API.
+        counts_pulls: Whether replies with manifests have ``RateLimit-*`` headers, which count
+            the GETs.
+        realm_query: The query in the address of the token server.
+        resolves_digest_tags: Whether ``sha256-HEX`` is resolved to the manifest of that digest.
+        has_odd_links: Whether ``Link`` has an opaque ``next_page`` and an unquoted ``rel``.
+        breaks_ranges: Whether a request for a part of a blob gets the whole blob, with 206.
+        wants_metadata_read: Whether tag lists need ``metadata_read``, which only the challenge
+            to a request with a token names.
     """
 
-    to_strangers: int = 401
+    anonymous_status: int = 401
     names_digests: bool = True
     keeps_broken_uploads: bool = True
     checks_offsets: bool = True
@@ -87,8 +88,8 @@ class Behaviour:
     def shape(self, request: IncomingRequest, reply: Reply) -> Reply:
         """Return the reply of this registry; ``reply`` is the one that the spec asks for."""
         if self._hides(request, reply):
-            code = {403: "DENIED", 404: "NAME_UNKNOWN"}[self.to_strangers]
-            return error_reply(self.to_strangers, code)
+            code = {403: "DENIED", 404: "NAME_UNKNOWN"}[self.anonymous_status]
+            return error_reply(self.anonymous_status, code)
         if not self.names_digests:
             reply.drop("Docker-Content-Digest")
         if self.breaks_ranges and reply.status == 206:
@@ -97,7 +98,7 @@ class Behaviour:
         return reply
 
     def _hides(self, request: IncomingRequest, reply: Reply) -> bool:
-        if self.to_strangers == 401 or reply.status != 401 or request.path in {"/v2/", "/v2"}:
+        if self.anonymous_status == 401 or reply.status != 401 or request.path in {"/v2/", "/v2"}:
             return False
         known = "authorization" in request.headers
         return not known or 'error="insufficient_scope"' in reply.headers["WWW-Authenticate"]
@@ -105,7 +106,7 @@ class Behaviour:
 
 BEHAVIOURS: Mapping[RegistryName, Behaviour] = {
     "acr": Behaviour(wants_metadata_read=True),
-    "artifactory": Behaviour(to_strangers=404, names_digests=False),
+    "artifactory": Behaviour(anonymous_status=404, names_digests=False),
     "distribution-2.8": Behaviour(
         keeps_broken_uploads=False,
         checks_offsets=False,
@@ -122,9 +123,9 @@ BEHAVIOURS: Mapping[RegistryName, Behaviour] = {
     "gar": Behaviour(takes_chunks=False),
     "ghcr": Behaviour(max_chunk=4 * 1024 * 1024, delete_tag_status=405, has_referrers=False),
     "gitlab": Behaviour(realm_query="client=fake", resolves_digest_tags=True),
-    "harbor": Behaviour(to_strangers=404),
+    "harbor": Behaviour(anonymous_status=404),
     "hub": Behaviour(counts_pulls=True, delete_status=405),
-    "keppel": Behaviour(to_strangers=403),
+    "keppel": Behaviour(anonymous_status=403),
     "nexus": Behaviour(breaks_ranges=True, takes_sparse=False),
     "quay": Behaviour(has_odd_links=True),
 }

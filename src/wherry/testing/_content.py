@@ -1,4 +1,4 @@
-"""What the fake registry holds: blobs, documents and tags by repository."""
+"""The content of the fake registry: blobs, documents and tags by repository."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ __all__ = ["RegistryContent"]
 
 
 class RegistryContent:
-    """Blobs, manifests and tags.
+    """The blobs, manifests and tags of a registry.
 
-    `blobs` may be changed at will: digest to bytes, or to a path for what is too big for memory.
-    A blob that was put there, or came by `add_blob`, is visible in every repository. A blob of an
-    image, or one that a client has uploaded, is visible only in the repositories that hold it.
+    A blob that was added to ``blobs`` or by `add_blob` is visible in every repository. A blob of
+    an image, or one that a client uploaded, is visible only in the repositories that have it.
+
+    Attributes:
+        blobs: The blobs by digest, as bytes or as the path of a file; may be changed.
+        manifests: By repository: the bytes and media type of each manifest by digest.
+        tags: By repository: the digest of each tag.
     """
 
     def __init__(self) -> None:
@@ -106,17 +110,17 @@ class RegistryContent:
         self.link_blob(name, digest)
 
     def link_blob(self, name: str, digest: str) -> None:
-        """Make a blob that the registry holds visible in a repository."""
+        """Make a blob of the registry visible in a repository."""
         if digest in self._holders:
             self._holders[digest].add(name)
 
     def has_blob(self, name: str, digest: str) -> bool:
-        """Return whether a blob is visible in a repository."""
+        """Tell whether a blob is visible in a repository."""
         holders = self._holders.get(digest)
         return digest in self.blobs and (holders is None or name in holders)
 
     def delete_blob(self, name: str, digest: str) -> None:
-        """Hide a blob from a repository; a blob that no repository holds is gone."""
+        """Remove a blob from a repository, and from the registry if no other has it."""
         holders = self._holders.get(digest, {name})
         holders.discard(name)
         if not holders:

@@ -1,4 +1,4 @@
-"""Lists that the fake registry serves: pages of names, and referrers."""
+"""The lists of the fake registry: pages of names, and referrers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def page_reply(
     *,
     has_odd_links: bool,
 ) -> Reply:
-    """Return the part of a list that `n` and `last` ask for.
+    """Return the page of a list that ``n`` and ``last`` ask for.
 
-    With `has_odd_links` the next page is named by an opaque ``next_page``, as Quay does.
+    With ``has_odd_links`` the link to the next page has an opaque ``next_page``, as in Quay.
     """
     last, limit = request.value("last"), request.value("n")
     opaque = request.value("next_page") if has_odd_links else None
@@ -53,7 +53,7 @@ def page_reply(
 def referrers_reply(
     request: IncomingRequest, manifests: Mapping[str, tuple[bytes, str]], subject: str
 ) -> Reply:
-    """Return an index of the documents whose subject is `subject`."""
+    """Return an index of the documents whose subject is ``subject``."""
     found = []
     for digest, (raw, media_type) in manifests.items():
         content = json.loads(raw)

@@ -1,4 +1,4 @@
-"""Manifests that clients put into the fake registry, or delete from it."""
+"""Writes of manifests to the fake registry: PUT and DELETE."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ _MAX_MANIFEST = 4 * 1024 * 1024  # bytes, as in Distribution
 
 
 class ManifestOptions:
-    """What the registry accepts.
+    """What the registry accepts beyond OCI distribution spec 1.1.
 
-    `takes_tags` is whether ``?tag=`` names tags (OCI distribution spec 1.2), `takes_sparse`
-    whether an index may list manifests that the repository lacks.
+    Args:
+        takes_tags: Whether ``?tag=`` names tags (OCI distribution spec 1.2).
+        takes_sparse: Whether an index may list manifests that the repository lacks.
     """
 
     def __init__(self, *, takes_tags: bool, takes_sparse: bool) -> None:
@@ -35,7 +36,7 @@ class ManifestOptions:
 
 
 class ManifestWrites:
-    """Answers PUT and DELETE of ``/v2/NAME/manifests/REFERENCE``."""
+    """Stores and deletes the documents at ``/v2/NAME/manifests/REFERENCE``."""
 
     def __init__(
         self, content: RegistryContent, behaviour: Behaviour, options: ManifestOptions
@@ -100,7 +101,7 @@ class ManifestWrites:
         return None
 
     def delete(self, name: str, reference: str) -> Reply:
-        """Delete a document with its tags, or a tag alone."""
+        """Delete a document and its tags, or one tag."""
         if self._behaviour.delete_status != 202:
             return error_reply(self._behaviour.delete_status, "UNSUPPORTED")
         manifests, tags = self._content.manifests.get(name, {}), self._content.tags.get(name, {})
@@ -120,7 +121,7 @@ class ManifestWrites:
 
 
 def _digest_for(request: IncomingRequest, reference: str, raw: bytes) -> str | None:
-    """Return the digest to store a document under; None if it is not the requested one."""
+    """Return the digest of a document, or None if it is not the requested one."""
     found = _DIGEST.fullmatch(reference)
     if found is None and ":" in reference:
         return None
@@ -138,7 +139,7 @@ def _children(document: dict[str, Any], key: str) -> Iterator[str]:
 
 
 def _blobs(document: dict[str, Any]) -> Iterator[str]:
-    """Yield the digests of the blobs that a manifest needs; foreign layers may be elsewhere."""
+    """Yield the digests of the blobs that a manifest needs, without foreign layers."""
     config = document.get("config")
     if isinstance(config, dict) and "digest" in config:
         yield str(config["digest"])

@@ -15,18 +15,20 @@ __all__ = ["KEPT_BYTES", "RequestBody", "RequestCut"]
 
 KEPT_BYTES = 1024 * 1024  # bytes of a body that are kept for the record of its request
 _CHUNK = 256 * 1024
-_LINGER = 1.0  # seconds that a client has to read an answer that came before its body was sent
+_LINGER = 1.0  # seconds for a client to read a response that was sent before the end of its body
 
 
 class RequestCut(ConnectionError):
-    """The connection ended, or a fault cut it, before the whole body had arrived."""
+    """The connection ended or was cut by a fault before the whole body arrived."""
 
 
 class RequestBody:
-    """A body with ``Content-Length`` or in chunks (RFC 9112, section 6); read once.
+    """A body with ``Content-Length`` or in chunks (RFC 9112, section 6); read only once.
 
-    `cut_after` ends the connection after so many bytes of the body. `received` counts the bytes
-    that have arrived. `kept` has the first of them, at most `KEPT_BYTES`.
+    Attributes:
+        cut_after: The number of bytes after which the connection is cut, or None.
+        received: The number of bytes that have arrived.
+        kept: The first of them, at most `KEPT_BYTES`.
     """
 
     def __init__(self, file: io.BufferedIOBase, headers: Mapping[str, str]) -> None:
@@ -44,7 +46,7 @@ class RequestBody:
         return not self._left and not self._has_more_chunks
 
     def read1(self, size: int = _CHUNK) -> bytes:
-        """Return the available bytes, at least one and at most `size`; none at the end.
+        """Return available bytes, at least one and at most ``size``, or b"" at the end.
 
         Raises:
             RequestCut: The connection ended before the body did.
@@ -79,7 +81,7 @@ class RequestBody:
                 pass  # a trailer
 
     def read(self, limit: int) -> bytes:
-        """Return the whole body; raises ValueError if it has more than `limit` bytes."""
+        """Return the whole body; raises ValueError if it has more than ``limit`` bytes."""
         parts = bytearray(self.kept)
         if len(parts) < self.received:
             raise ValueError("the body has been read already")
@@ -96,9 +98,9 @@ class RequestBody:
 
 
 def linger(connection: socket.socket) -> None:
-    """Let a client read an answer that came before it had sent its body, then return.
+    """Give a client time to read a response that was sent before the end of its body.
 
-    A connection that is closed while data arrives ends by RST, and the answer may be lost.
+    A connection that is closed while data arrives ends by RST, and the response may be lost.
     """
     until = time.monotonic() + _LINGER
     with contextlib.suppress(OSError, ValueError):

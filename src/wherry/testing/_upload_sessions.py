@@ -28,10 +28,12 @@ _CONTENT_RANGE = re.compile(r"(?:bytes )?(\d+)-(\d+)(?:/(?:\d+|\*))?")
 
 @dataclass(frozen=True)
 class UploadOptions:
-    """What the registry offers beyond plain uploads.
+    """Optional features of uploads.
 
-    `chunk_min_length` is sent as ``OCI-Chunk-Min-Length``; a chunk after a shorter one is refused.
-    `mounts_from_any` mounts blobs of every repository where a request has no ``from``.
+    Attributes:
+        chunk_min_length: Bytes, sent as ``OCI-Chunk-Min-Length``; after a shorter chunk no other
+            is accepted.
+        mounts_from_any: Whether a mount without ``from`` finds the blobs of all repositories.
     """
 
     chunk_min_length: int | None = None
@@ -40,7 +42,7 @@ class UploadOptions:
 
 @dataclass
 class _Upload:
-    """One session: the bytes received so far are in a file."""
+    """An upload session; the bytes received so far are in a file."""
 
     name: str
     id: str
@@ -52,11 +54,10 @@ class _Upload:
 
 
 class UploadSessions:
-    """Answers the requests for ``/v2/NAME/blobs/uploads/``. Thread-safe.
+    """The upload sessions at ``/v2/NAME/blobs/uploads/``. Thread-safe.
 
-    As in Distribution 3, the query of a session's address names the offset that it was made for:
-    a request to write with an old address is refused by 416, and only the status tells the new
-    one.
+    As in Distribution 3, the query of a session's address has the offset at which it was issued.
+    A write to an old address gets 416; the status of the session has the current address.
     """
 
     def __init__(
@@ -71,11 +72,11 @@ class UploadSessions:
 
     @property
     def open_sessions(self) -> int:
-        """The number of sessions that were started and neither finished nor cancelled."""
+        """The number of sessions that are neither finished nor cancelled."""
         return len(self._open)
 
     def forget(self) -> None:
-        """Drop all sessions, as a registry does after a while."""
+        """Remove all sessions, as a registry does when they expire."""
         with self._lock:
             self._open.clear()
 
@@ -85,7 +86,10 @@ class UploadSessions:
             self._directory.cleanup()
 
     def answer(self, request: IncomingRequest, name: str, session: str) -> Reply:
-        """Answer a request to start a session (no `session` yet), or one to a session."""
+        """Return the reply to a request that starts a session or writes to one.
+
+        ``session`` is empty for a request that starts one.
+        """
         if not session:
             if request.method != "POST":
                 return error_reply(405, "UNSUPPORTED")
@@ -121,7 +125,7 @@ class UploadSessions:
         digest = request.value("digest")
         if digest is not None and self._behaviour.takes_single_post:
             return self._finish(request, upload)
-        reply = self._located(202, upload)
+        reply = self._session_reply(202, upload)
         if self._options.chunk_min_length is not None:
             reply.set("OCI-Chunk-Min-Length", str(self._options.chunk_min_length))
         return reply
@@ -145,7 +149,7 @@ class UploadSessions:
         if not upload.first_chunk:
             upload.first_chunk = upload.size
         upload.last_chunk = upload.size - before if content_range is not None else None
-        return self._located(202, upload)
+        return self._session_reply(202, upload)
 
     def _refuse_chunk(
         self, request: IncomingRequest, upload: _Upload, content_range: str | None
@@ -216,27 +220,27 @@ class UploadSessions:
             upload.path.unlink()
 
     def _status(self, upload: _Upload) -> Reply:
-        reply = self._located(204, upload)
+        reply = self._session_reply(204, upload)
         if self._behaviour.range_stays:
-            reply.set("Range", _written_range(upload.first_chunk))
+            reply.set("Range", _range_text(upload.first_chunk))
         return reply
 
     def _range_refusal(self, upload: _Upload) -> Reply:
-        reply = self._located(416, upload)
+        reply = self._session_reply(416, upload)
         refusal = error_reply(416, "RANGE_INVALID")
         if self._behaviour.names_state_on_416:
             refusal.headers |= reply.headers
         return refusal
 
-    def _located(self, status: int, upload: _Upload) -> Reply:
-        """Return an answer with the session's address and the range that was received.
+    def _session_reply(self, status: int, upload: _Upload) -> Reply:
+        """Return a reply with the session's address and the range that was received.
 
-        Distribution writes ``0-0`` for no byte as well as for one.
+        Distribution sends ``0-0`` for no bytes as well as for one byte.
         """
         query = urlencode({"_state": secrets.token_urlsafe(8), "_offset": upload.size})
         headers = {
             "Location": f"/v2/{upload.name}/blobs/uploads/{upload.id}?{query}",
-            "Range": _written_range(upload.size),
+            "Range": _range_text(upload.size),
             "Docker-Upload-UUID": upload.id,
         }
         return Reply(status, headers)
@@ -246,5 +250,5 @@ class UploadSessions:
         return Reply(201, headers)
 
 
-def _written_range(size: int) -> str:
+def _range_text(size: int) -> str:
     return f"0-{max(0, size - 1)}"

@@ -159,7 +159,7 @@ class FakeRegistry(RegistryContent, HttpServer):
     # Replies
 
     def answer(self, request: IncomingRequest) -> Reply:
-        """Answer one request as the distribution spec says."""
+        """Return the reply that the OCI distribution spec asks for."""
         if request.path == "/token" and self._by_token:
             return self.grants.answer(request)
         if request.path.startswith("/storage/"):
@@ -194,7 +194,7 @@ class FakeRegistry(RegistryContent, HttpServer):
 
     def _api(self, request: IncomingRequest) -> Reply:
         if request.path in {"/v2/", "/v2", "/v2/_catalog"}:
-            return self._of_registry(request)
+            return self._registry_reply(request)
         upload = _UPLOAD.fullmatch(request.path)
         if upload is not None:
             return self._refusal(request, _access(request, upload["name"])) or (
@@ -235,8 +235,8 @@ class FakeRegistry(RegistryContent, HttpServer):
             request, key, names, more or {}, self.page_size, has_odd_links=has_odd_links
         )
 
-    def _of_registry(self, request: IncomingRequest) -> Reply:
-        """Answer a request that is for no repository: the version check and the catalog."""
+    def _registry_reply(self, request: IncomingRequest) -> Reply:
+        """Return the reply to the version check or to a request for the catalog."""
         if request.method not in {"GET", "HEAD"}:
             return error_reply(405, "UNSUPPORTED")
         if request.path != "/v2/_catalog":
@@ -246,7 +246,7 @@ class FakeRegistry(RegistryContent, HttpServer):
         return self._refusal(request, wanted) or self._page(request, "repositories", names)
 
     def _wanted(self, request: IncomingRequest, name: str, kind: str) -> Access:
-        """Return the access that a request needs, as the registry's challenge says."""
+        """Return the access that the registry's challenge asks for."""
         if kind == "tags" and self._behaviour.wants_metadata_read:
             has_token = "authorization" in request.headers
             return frozenset({("repository", name, "metadata_read" if has_token else "pull")})
@@ -301,7 +301,7 @@ class FakeRegistry(RegistryContent, HttpServer):
         return self._blob(request, digest)
 
     def _blob(self, request: IncomingRequest, digest: str, name: str | None = None) -> Reply:
-        """Answer with a blob that is in a repository, or anywhere in the storage."""
+        """Return the reply with a blob of a repository, or of the storage without a name."""
         is_visible = name is None or self.has_blob(name, digest)
         body = self.blobs.get(digest) if is_visible else None
         if body is None:
@@ -315,7 +315,7 @@ class FakeRegistry(RegistryContent, HttpServer):
 
 
 def _access(request: IncomingRequest, name: str) -> Access:
-    """Return the access that a request needs, as Distribution asks for it."""
+    """Return the access that Distribution asks for."""
     actions = {"GET": ("pull",), "HEAD": ("pull",), "DELETE": ("delete",)}
     wanted = {
         ("repository", name, action) for action in actions.get(request.method, ("pull", "push"))
