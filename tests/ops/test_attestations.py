@@ -213,7 +213,7 @@ def test_an_attestation_that_the_registry_lacks_costs_no_image(
     client.pull(name, all_platforms=True, on_event=events.append)
     warnings = [event.message for event in events if event.status is wherry.Status.WARNING]
     assert len(warnings) == 2
-    assert all(warning.endswith("; passed over") for warning in warnings)
+    assert all(warning.endswith("; skipped") for warning in warnings)
     (saved,) = client.save(name, tmp_path / "saved", format="oci")
     assert complete(tmp_path / "saved", str(saved.root)) == 3
     assert client.store.check().problems == []

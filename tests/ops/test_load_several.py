@@ -270,7 +270,7 @@ def test_an_entry_of_an_unknown_type_is_no_error(
     (image,) = load(files | {"index.json": json.dumps(index).encode()}, on_event=events.append)
     assert str(image.id) == IMAGE.id
     (warning,) = [event.message for event in events if event.status is wherry.Status.WARNING]
-    assert warning == f"{OTHER.id} is application/xml, not an image; passed over"
+    assert warning == f"{OTHER.id} is application/xml, not an image; skipped"
 
 
 def test_attestations_are_no_failures(load: Callable[..., list[wherry.Image]]) -> None:

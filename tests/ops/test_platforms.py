@@ -146,7 +146,7 @@ def test_all_tags_pass_over_what_has_no_image_for_this_machine(
     assert tagged == {f"{repository}:b", f"{repository}:d"}
     warnings = [event.message for event in heard if event.status is Status.WARNING]
     assert [text[:3] for text in warnings] == ["a: ", "c: ", "z: "]
-    assert all(text.endswith("; passed over") for text in warnings)
+    assert all(text.endswith("; skipped") for text in warnings)
     assert f"{repository}:" not in "".join(warnings)  # the event names its digest
     assert heard[-1].status is Status.DONE
 

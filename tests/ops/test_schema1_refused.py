@@ -150,7 +150,7 @@ def test_all_tags_pass_over_what_is_refused(wherry: Wherry, fake: FakeRegistry) 
     fake.add_image("app", build_image([tar_layer({"a": b"1"})]), "new")
     done = wherry("pull", "-a", "-q", "--schema1", "deny", f"{fake.host}/app")
     assert done.returncode == 0
-    assert f"old: {MESSAGE}; passed over" in done.stderr
+    assert f"old: {MESSAGE}; skipped" in done.stderr
 
 
 def test_reading_shows_what_there_is(wherry: Wherry, fake: FakeRegistry) -> None:

@@ -112,7 +112,7 @@ class ArchiveLoader:
     def _warn_of_others(self) -> None:
         for entry in self._archive.others():
             what = f"{entry.digest} is {entry.media_type[:200]}, not an image"
-            self._emitter.warn(f"{what}; passed over")
+            self._emitter.warn(f"{what}; skipped")
 
     def _relevant_failures(self, loaded: list[ListedImage]) -> list[WherryError]:
         """Leave out other platforms of images that were loaded for the named platform."""
@@ -251,7 +251,7 @@ class ArchiveLoader:
             try:
                 reference = Reference.parse(name).with_default_tag()
             except InvalidReference as error:
-                self._emitter.warn(f"{name}: {error}; passed over")
+                self._emitter.warn(f"{name}: {error}; skipped")
                 continue
             if reference not in seen and reference.digest is None:
                 seen.add(reference)

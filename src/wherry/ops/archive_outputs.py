@@ -92,7 +92,7 @@ class DirectoryOutput:
         with _translated(path):
             if path.exists() and not (path.is_dir() and not any(path.iterdir())):
                 hint = "choose another place, or empty it"
-                raise StoreError("is there already", hint=hint).within(path)
+                raise StoreError("already exists", hint=hint).within(path)
             _check_parent(path)
             with whole_directory(path) as staged:
                 _run(list(directory_tasks(staged, entries)), jobs, cancel)

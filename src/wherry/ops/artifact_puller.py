@@ -77,7 +77,7 @@ class ArtifactPuller:
                 raise
             except WherryError as error:
                 if not (self._sparse and isinstance(error, NotFound)):
-                    self._emitter.warn(f"{entry.digest.short}… of the index: {error}; passed over")
+                    self._emitter.warn(f"{entry.digest.short}… of the index: {error}; skipped")
 
     def _copy(self, digest: Digest, manifest: Manifest) -> None:
         """Store the blobs of an artifact, then its manifest."""

@@ -146,7 +146,7 @@ def _by_id(store: LocalStore, prefix: str, text: str) -> StoredImage:
         shown = " ".join([each[:length] for each in ids[:_MAX_IDS_SHOWN]])
         shown += " …" if len(ids) > _MAX_IDS_SHOWN else ""
         message = f"several images have ids that begin like this: {shown}"
-        raise Ambiguous(message, hint="give more of the id").within(text)
+        raise Ambiguous(message, hint="use more characters of the id").within(text)
     return StoredImage(store.root_of(records[0].manifest), records[0])
 
 

@@ -71,7 +71,7 @@ def choose_image(
             if index is not None:
                 return ImageToSave(image, index.digest, index.root, manifest, index.document)
         else:
-            emitter.warn(f"saved as {digest}: schema1 has no place in such an archive")
+            emitter.warn(f"saved as {digest}: such an archive cannot hold schema1")
     return ImageToSave(image, digest, manifest, manifest, image.source.document)
 
 

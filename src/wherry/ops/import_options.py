@@ -56,11 +56,11 @@ class ImportOptions(Record):
                 text in UTF-8.
         """
         if platform is not None and config is not None and parent is None:
-            raise ValueError("a config says itself which platform its image is for")
+            raise ValueError("a config states its own platform")
         if config is not None and (changes or message):
-            raise ValueError("a config is kept as it is: it takes no changes and no message")
+            raise ValueError("a config cannot be combined with changes or a message")
         if not message.isascii() and message != message.encode(errors="replace").decode():
-            raise InvalidReference("the message is no text in UTF-8", text="", position=0)
+            raise InvalidReference("the message is not UTF-8 text", text="", position=0)
         wanted = Platform.parse(platform, host) if isinstance(platform, str) else platform
         return cls(
             wanted or Platform(host.os, host.architecture),

@@ -167,5 +167,5 @@ def _conversions(layer: TarStream) -> Counter[str]:
     """Count the members to convert; raises `NotATar` for a layer that is not a tar."""
     found = Counter(filter(None, map(conversion, headers(layer))))
     if not layer.position:
-        raise NotATar("is empty, no tar", expected="a tar", actual="nothing")
+        raise NotATar("is empty, not a tar", expected="a tar", actual="nothing")
     return found

@@ -132,7 +132,7 @@ class RepositoryPull:
                 if isinstance(error, PlatformMismatch) and self._options.strict:
                     raise
                 skipped.add(error)
-                self._emitter.warn(f"{tag}: {error.message}; passed over")
+                self._emitter.warn(f"{tag}: {error.message}; skipped")
         if not found:
             raise skipped.error(self._reference.familiar_name)
 

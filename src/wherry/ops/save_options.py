@@ -98,5 +98,5 @@ def _check_name(name: str, form: Format) -> None:
     if _is_whole(name, form):
         Reference.parse_new(name)
     elif not _REF_NAME.fullmatch(name):
-        message = "is no name of an image in a layout (OCI image spec, annotations.md)"
+        message = "is not a valid name in a layout (OCI image spec, annotations.md)"
         raise InvalidReference(f"{name!r} {message}", text=name, position=0)
