@@ -1,0 +1,318 @@
+"""Uploading one blob to a repository, and going on after failures and in later processes."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from wherry.content.protocols import open_bytes
+from wherry.content.retry import retry_after
+from wherry.errors import (
+    Cancelled,
+    IntegrityError,
+    NetworkError,
+    NotFound,
+    RegistryError,
+    WherryError,
+)
+from wherry.model.secret import SecretUrl
+from wherry.registry.http.redirect import leaves_tls
+from wherry.registry.http.request_body import BodyEnded, StreamBody
+from wherry.registry.upload_body import SourceFailure, UploadSource
+from wherry.registry.upload_location import UploadLocation, UploadState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import Blob
+    from wherry.registry.upload_options import UploadOptions
+    from wherry.registry.write_api import WriteApi
+
+SMALL = 1024 * 1024  # bytes of a blob that is sent by one PUT
+CHUNK = 4 * 1024 * 1024  # bytes; some registries refuse larger chunks
+PROGRESS = 1024 * 1024  # bytes after which a failure counts as the first one again
+_CHUNKS_REFUSED = {400, 405}
+_NOT_FOUND, _OUT_OF_RANGE = 404, 416
+
+
+class _BeginAgain(Exception):
+    """The upload cannot go on in its session, for the ``reason``; "" is not worth a word."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def upload_blob(
+    api: WriteApi,
+    blob: Blob,
+    options: UploadOptions,
+    cancel: CancelToken,
+    on_bytes: Callable[[int], None],
+    begun: UploadState | None = None,
+) -> int:
+    """Upload a blob that the repository lacks, and return its size in bytes.
+
+    Args:
+        api: The repository.
+        blob: The blob; its digest is verified.
+        options: What the uploads to the repository share.
+        cancel: Cancels the upload; its session is kept.
+        on_bytes: Is told the bytes that have been sent; the number never goes down.
+        begun: A session that is used instead of a new one, as a mount may start it.
+
+    Raises:
+        IntegrityError: The source does not have the digest, or the registry got other bytes.
+        RegistryError: The registry refuses the blob.
+        NetworkError: The registry did not answer, however often it was asked.
+    """
+    upload = _Upload(api, blob, options, cancel, on_bytes)
+    if begun is not None:
+        upload.use(begun)
+    return upload.run()
+
+
+class _Upload:
+    """One upload: a session, and how far it is.
+
+    ``acknowledged`` bytes have certainly arrived. A session is in doubt after a failure: only
+    its status tells how far it is, and chunks go on from there, since they name their offset.
+    """
+
+    def __init__(
+        self,
+        api: WriteApi,
+        blob: Blob,
+        options: UploadOptions,
+        cancel: CancelToken,
+        on_bytes: Callable[[int], None],
+    ) -> None:
+        self._api = api
+        self._digest = blob.descriptor.digest
+        self._options = options
+        self._cancel = cancel
+        self._source = UploadSource(blob, cancel, on_bytes)
+        self._repository = f"{api.endpoint.host}/{api.endpoint.path}"
+        self._location: UploadLocation | None = None
+        self._chunk = CHUNK
+        self._acknowledged = 0
+        self._is_in_doubt = False
+        self._is_continued = False
+        self._is_finishing = False
+        self._takes_chunks = True
+        self._times_out_of_range = 0
+        self._failures = 0
+        self._counted_from = 0
+        self._restarts = 0
+        self._patience = options.policy.patience
+
+    def run(self) -> int:
+        """Try until the blob is there."""
+        if self._location is None:
+            self._resume()
+        while True:
+            try:
+                self._attempt()
+            except SourceFailure as failure:
+                self._give_up()
+                raise failure.error from failure.error.__cause__
+            except _BeginAgain as problem:
+                self._begin_again(problem.reason)
+            except Cancelled:
+                raise
+            except WherryError as error:
+                self._recover(error)
+            else:
+                self._forget()
+                size = self._source.size or 0
+                self._source.report(size)
+                return size
+
+    def use(self, state: UploadState) -> None:
+        """Go on in the session that an answer names."""
+        self._location = state.location
+        self._chunk = max(self._chunk, state.chunk_min_length)
+        if self._options.sessions is not None and not self._is_small:
+            self._options.sessions.save(self._repository, self._digest, state.location.url)
+
+    def _resume(self) -> None:
+        """Take the session of an earlier process, if there is one."""
+        sessions, endpoint = self._options.sessions, self._api.endpoint
+        if sessions is None or self._is_small:
+            return
+        found = sessions.load(self._repository, self._digest)
+        if found is None or leaves_tls(f"{endpoint.schemes[0]}://{endpoint.host}", found):
+            return
+        self._location = UploadLocation(SecretUrl(found), public_only=True)
+        self._is_in_doubt = True
+
+    @property
+    def _is_small(self) -> bool:
+        return self._source.size is not None and self._source.size <= SMALL
+
+    # One attempt
+
+    def _attempt(self) -> None:
+        self._cancel.check()
+        self._options.pauses.wait(self._api.endpoint.host, self._cancel)
+        if self._is_finishing and self._api.has_blob(self._digest, self._cancel):
+            return  # the registry's answer to PUT was lost
+        self._is_finishing = False
+        if self._location is not None and self._is_in_doubt:
+            self._ask_status(self._location)
+        elif self._location is None:
+            self.use(self._api.start_upload(self._digest, self._cancel))
+        assert self._location is not None  # noqa: S101 - `use` has set it
+        if self._is_small and not self._acknowledged:
+            self._finish_small(self._location, self._source.size or 0)
+            return
+        if not self._is_continued:
+            self._send(self._location, None, self._source.size)
+        while self._source.size is not None and self._acknowledged < self._source.size:
+            left = self._source.size - self._acknowledged
+            self._send(self._location, self._acknowledged, min(self._chunk, left))
+        if not self._source.check_end():
+            raise _BeginAgain("")
+        self._finish(self._location)
+
+    def _ask_status(self, location: UploadLocation) -> None:
+        """Find out how far the upload is; only the new address goes on from there."""
+        self._is_continued = True
+        if not self._takes_chunks or self._source.size is None:
+            raise _BeginAgain("the registry cannot continue it")
+        state = self._api.get_upload_status(location, self._digest, self._cancel)
+        sent = self._source.size if not self._source.furthest else self._source.furthest
+        if state.received is not None:
+            if state.received > max(sent, self._acknowledged):
+                raise _BeginAgain("the registry has more bytes than were sent")
+            # Some registries name the end of the first chunk for ever.
+            self._acknowledged = max(self._acknowledged, state.received)
+        self.use(state)
+        self._is_in_doubt = False
+
+    def _send(self, location: UploadLocation, start: int | None, length: int | None) -> None:
+        """Send a chunk that begins at ``start``, or the whole blob as a stream."""
+        self._is_in_doubt = True
+        first = start or 0
+        body = self._source.body(first, length)
+        try:
+            state = self._api.send(location, self._digest, body, self._cancel, start=start)
+        except BodyEnded:
+            self._source.shorten()
+            raise _BeginAgain("") from None
+        expected = self._source.furthest if length is None else first + length
+        received = state.received
+        if received is None or received <= first:
+            received = expected  # the range does not advance: the status alone counts
+        if received > expected:
+            raise _BeginAgain("the registry has more bytes than were sent")
+        self._acknowledged = received
+        self._times_out_of_range = 0
+        self.use(state)
+        self._is_in_doubt = False
+
+    def _finish(self, location: UploadLocation) -> None:
+        self._is_in_doubt = self._is_finishing = True
+        self._api.finish(location, self._digest, self._cancel)
+
+    def _finish_small(self, location: UploadLocation, size: int) -> None:
+        """Send the whole blob with the request that finishes the upload."""
+        data = self._source.read_whole(size)
+        if len(data) < size:
+            self._source.shorten()
+        elif not self._source.check_end():
+            raise _BeginAgain("")
+        self._is_in_doubt = self._is_finishing = True
+        body = StreamBody(len(data), lambda: open_bytes(data, 0).stream)
+        self._api.finish(location, self._digest, self._cancel, body)
+
+    # After a failure
+
+    def _recover(self, error: WherryError) -> None:
+        """Wait, or begin again, or raise the error if neither helps."""
+        self._cancel.check()
+        if error.transient:
+            self._pause(error)
+            return
+        status = _status_of(error)
+        reason = ""
+        if self._location is None or not self._is_in_doubt:
+            pass  # it is not the session that was refused
+        elif status == _NOT_FOUND:
+            self._location, reason = None, "the registry has dropped it"
+        elif status == _OUT_OF_RANGE:
+            self._times_out_of_range += 1
+            if self._times_out_of_range == 1:
+                return
+            reason = "the registry refuses to go on where it stood"
+        elif status in _CHUNKS_REFUSED and self._is_continued:
+            self._takes_chunks, reason = False, "the registry refuses to go on with it"
+        if not reason:
+            self._give_up()
+            raise self._explained(error)
+        self._begin_again(reason, error)
+
+    def _explained(self, error: WherryError) -> WherryError:
+        """Return the error to raise: the registry may have got other bytes than were sent."""
+        if not (isinstance(error, RegistryError) and "DIGEST_INVALID" in error.codes):
+            return error
+        return IntegrityError(
+            f"the registry got other bytes than were sent ({error.message})",
+            expected=str(self._digest),
+            actual="another digest",
+            altered=True,
+            hint="a proxy on the way may be altering uploads",
+        ).within(*error.where)
+
+    def _pause(self, error: WherryError) -> None:
+        policy = self._options.policy
+        if self._acknowledged - self._counted_from >= PROGRESS:
+            self._failures, self._counted_from = 0, self._acknowledged
+        self._failures += 1
+        pause = policy.pause(self._failures, error)
+        if pause is None or pause > self._patience:
+            error.attempts = self._failures
+            raise error
+        self._patience -= pause
+        if retry_after(error) is not None:
+            self._options.pauses.hold(self._api.endpoint.host, pause)
+        self._options.on_retry(pause, error)
+        self._cancel.sleep(pause)
+
+    def _begin_again(self, reason: str, error: WherryError | None = None) -> None:
+        """Drop the session and start from the first byte."""
+        self._restarts += 1
+        if self._restarts >= self._options.policy.attempts:
+            self._give_up()
+            name = self._api.endpoint.name
+            message = f"the upload of blob {self._digest} failed {self._restarts} times: {reason}"
+            raise error or NetworkError(message, host=name, transient=False).within(name)
+        if reason:
+            name = f"{self._api.endpoint.name}/{self._api.endpoint.path}"
+            self._options.warn(f"{name}: the upload of blob {self._digest} begins again: {reason}")
+        self._drop_session()
+
+    def _drop_session(self) -> None:
+        location, self._location = self._location, None
+        self._is_in_doubt = self._is_continued = False
+        self._acknowledged = self._counted_from = self._times_out_of_range = 0
+        self._source.restart()
+        if location is not None:
+            with contextlib.suppress(WherryError):
+                self._api.cancel_upload(location, self._digest, self._cancel)
+
+    def _give_up(self) -> None:
+        """Delete the session: the upload will not go on."""
+        self._drop_session()
+        self._forget()
+
+    def _forget(self) -> None:
+        if self._options.sessions is not None:
+            self._options.sessions.forget(self._repository, self._digest)
+
+
+def _status_of(error: WherryError) -> int | None:
+    if isinstance(error, NotFound):
+        return _NOT_FOUND
+    return error.status if isinstance(error, RegistryError) else None
