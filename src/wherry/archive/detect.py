@@ -51,7 +51,7 @@ def is_part(name: str) -> bool:
 
 
 def outside(path: str, names: Iterable[str], error: UnsafeLink) -> WherryError:
-    """Return the error for a link that points outside of a tar with the files ``names``.
+    """Return the error for a link out of a tar with the files ``names``.
 
     Many links do in a tar of a file system, which is not an unsafe archive but no archive.
     """

@@ -1,4 +1,4 @@
-"""Skopeo's flat directories: ``manifest.json``, ``version`` and a file for each blob."""
+"""Skopeo's flat directories, with ``manifest.json`` and a file for each blob."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _CHUNK = 256 * 1024
 
 
 class ManifestItem(NamedTuple):
-    """An entry of ``manifest.json``: the files of an image, layers bottom first, and its names.
+    """An entry of ``manifest.json``: files, layers bottom first, and names.
 
     ``fault`` is the error of an entry that cannot be read.
     """
@@ -79,13 +79,13 @@ def _item(value: object, path: str) -> ManifestItem:
 
 
 def check_layers(count: int) -> None:
-    """Raise `InvalidDocument` if the images of an archive have too many layers together."""
+    """Raise `InvalidDocument` for too many layers of all images together."""
     if count > MAX_LAYERS:
         raise InvalidDocument(f"its images have more than {MAX_LAYERS:,} layers together")
 
 
 class DockerArchive(Archive):
-    """An archive of ``docker save``. It has no manifests; they are generated as in skopeo.
+    """An archive of ``docker save``, whose manifests are generated as in skopeo.
 
     Layers are read uncompressed and named by their DiffIDs, even if the archive compresses them.
     Skopeo's manifests give the media type of compressed layers all the same. By default the

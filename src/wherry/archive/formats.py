@@ -56,7 +56,7 @@ class LayoutBlob(NamedTuple):
 
 
 def docker_entries(images: Sequence[DockerImage]) -> Iterator[Entry]:
-    """Yield the members that all engines read: ``manifest.json``, and the layout before 1.10.
+    """Yield an archive for all engines: ``manifest.json`` and the old layout.
 
     Each layer has a directory named by its version 1 id. A layer that another directory already
     has is a link to it. The documents that name everything else come last. ``manifest.json`` has

@@ -65,7 +65,7 @@ def conversion(header: Header) -> str:
 
 
 class ConvertedTar:
-    """A stream of a tar with its members converted; its files have ``limit`` bytes at most."""
+    """A converted tar as a stream; its files have ``limit`` bytes at most."""
 
     def __init__(self, source: TarSource, limit: int) -> None:
         self._chunks = _convert(source, limit)
@@ -86,7 +86,7 @@ class ConvertedTar:
 
 
 class _RecordingSource:
-    """Records the header blocks that `headers` reads; content is read from the source itself."""
+    """Records the blocks that `headers` reads, and not the content."""
 
     def __init__(self, source: TarSource) -> None:
         self._source = source

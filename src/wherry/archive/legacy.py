@@ -1,4 +1,4 @@
-"""Archives of engines before 1.10: ``repositories``, and a directory for each layer.
+"""Archives of engines before 1.10, with a directory for each layer.
 
 A directory has the layer's version 1 id as its name and contains ``VERSION``, ``json`` and
 ``layer.tar``. The JSON names the parent. These archives have no configs and DiffIDs; they are
@@ -108,7 +108,7 @@ class LegacyArchive(DockerArchive):
         self._raws[v1_id] = raw
 
     def _chain(self, top: str) -> list[str]:
-        """Return the ids of an image, bottom first; raises for a missing or circular parent."""
+        """Return the ids of an image, bottom first; raises for a wrong parent."""
         found = [top]
         seen = {top}
         self._load(top)

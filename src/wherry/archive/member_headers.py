@@ -12,7 +12,7 @@ _OLD_SPARSE_FIELDS = slice(369, 512)  # of a sparse file in the old format of GN
 
 
 class MemberHeaders(NamedTuple):
-    """The header of a member, the extended headers before it, and its map of holes after it.
+    """The header of a member, its extended headers, and its map of holes.
 
     An extended header is a pair: its block and its content.
     """

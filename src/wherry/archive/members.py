@@ -61,7 +61,7 @@ def _twice(member: Member) -> UnsafeArchive:
 
 
 def find(path: str, found: Mapping[str, Member], name: str) -> Member:
-    """Find a file of a tar by name and follow links; raises `NotFound`, `UnsafeArchive`."""
+    """Find a file by name, through links; raises `NotFound`, `UnsafeArchive`."""
     at = normal(name)
     for _ in range(MAX_HOPS):
         member = found.get(at)

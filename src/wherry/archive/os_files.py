@@ -36,7 +36,7 @@ def translated(path: str) -> Iterator[None]:
 
 
 class FileRange:
-    """A stream of the bytes from ``start`` to ``end`` of a file; closes the descriptor."""
+    """A stream from ``start`` to ``end`` of a file; closes the descriptor."""
 
     def __init__(self, path: str, descriptor: int, start: int, end: int | None = None) -> None:
         self._path = path

@@ -120,7 +120,7 @@ class SparseFile:
 
 
 def read_content(source: TarSource, end: int) -> Iterator[bytes]:
-    """Yield the bytes of a tar up to ``end``; raises `IntegrityError` if it is cut off."""
+    """Yield the bytes of a tar up to ``end``; raises if it is cut off."""
     while source.position < end:
         data = source.read(min(_CHUNK, end - source.position))
         if not data:
@@ -129,7 +129,7 @@ def read_content(source: TarSource, end: int) -> Iterator[bytes]:
 
 
 def _old_map(raw: MemberHeaders) -> list[Extent]:
-    """Read the map of the old format: four extents in the header, more in later blocks."""
+    """Parse the map of the old format, in the header and later blocks."""
     fields = [raw.main[_OLD_MAP:_OLD_MORE]]
     fields += [raw.rest[at : at + _MORE] for at in range(0, len(raw.rest), BLOCK)]
     found = []

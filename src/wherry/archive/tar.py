@@ -192,7 +192,7 @@ def records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def number(field: bytes) -> int:
-    """Decode a number of a header: octal digits, or binary as GNU tar writes large ones."""
+    """Decode a number of a header: octal digits, or binary as in GNU tar."""
     if field[:1] == b"\x80":
         return int.from_bytes(field[1:], "big")
     text = field.partition(b"\0")[0].strip()
@@ -235,7 +235,7 @@ def normal(name: str) -> str:
 
 
 def linked(name: str, target: str) -> str:
-    """Return the name that a symbolic link points to; raises `UnsafeLink` if it is outside."""
+    """Return the target of a symbolic link; raises `UnsafeLink` if it is outside."""
     try:
         return normal(posixpath.join(posixpath.dirname(name), target))
     except UnsafeArchive:

@@ -158,7 +158,7 @@ def _offset(member: Member) -> int:
 
 
 class TarStream:
-    """A decompressed stream with the size limit of layers; also a source for `members`."""
+    """A decompressed stream with a size limit; also a source for `members`."""
 
     def __init__(self, source: RawStream, cancel: CancelToken) -> None:
         self._arrived = CountingReader(source)
@@ -173,7 +173,7 @@ class TarStream:
         return self._arrived.size
 
     def readinto(self, buffer: Buffer) -> int:
-        """Read the next bytes into ``buffer``; raises `IntegrityError` over the size limit."""
+        """Read the next bytes; raises `IntegrityError` over the size limit."""
         self._cancel.check()
         count = self._plain.readinto(buffer)
         self.position += count

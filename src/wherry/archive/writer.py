@@ -33,7 +33,7 @@ CHUNK = 256 * 1024
 
 
 class Entry(NamedTuple):
-    """A member: ``data``, ``size`` bytes that ``copy`` writes, a ``link``, or a directory.
+    """A member: ``data``, ``size`` bytes by ``copy``, a ``link`` or a directory.
 
     ``copy`` is called once with a function that writes a buffer. It may reuse the buffer after
     each call, and raises `IntegrityError` for wrong content.
@@ -54,7 +54,7 @@ class Task(NamedTuple):
 
 
 def _header(entry: Entry) -> bytes:
-    """Make a header without times and owners, so that the same images make the same tar."""
+    """Make a header without times and owners, so that tars are reproducible."""
     info = tarfile.TarInfo(entry.name)
     info.mode = 0o644
     if entry.link:

@@ -69,7 +69,7 @@ class CancelToken:
             forget()
 
     def on_cancel(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Call ``wake`` on `cancel`, or now if cancelled; returns a function that undoes this."""
+        """Call ``wake`` on `cancel`, or now; returns a function that undoes this."""
         key = object()
         self._wakers[key] = wake
         if self._cancelled:  # perhaps after `cancel` has called the other wakers

@@ -40,11 +40,11 @@ def detect(head: bytes) -> str | None:
 
 
 def decompress(source: RawStream, check: Callable[[], None] = lambda: None) -> DecompressedStream:
-    """Return the decompressed content of ``source``, or its content if it is not compressed.
+    """Return a stream of the decompressed content of ``source``.
 
-    ``readinto`` of the result may have to wait for memory (`wherry.content.decoder_memory`), and
-    calls ``check`` meanwhile. It raises `IntegrityError` for a damaged stream, and `Unsupported`
-    if no memory becomes free.
+    Content that is not compressed is returned unchanged. ``readinto`` of the result may wait for
+    memory (`wherry.content.decoder_memory`), and calls ``check`` meanwhile. It raises
+    `IntegrityError` for a damaged stream, and `Unsupported` if no memory becomes free.
     """
     return DecompressedStream(source, check)
 

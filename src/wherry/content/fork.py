@@ -1,4 +1,4 @@
-"""Support for `os.fork`: a child drops its parent's sockets, file locks and thread locks.
+"""Support for `os.fork`: a child drops sockets and locks of its parent.
 
 A child has a copy of its parent's memory and shares its open files, but has none of its other
 threads. On a shared socket, each process would read responses for the other. A file lock lasts

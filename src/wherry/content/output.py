@@ -1,4 +1,4 @@
-"""Atomic files and directories outside of a store: they get their names when complete.
+"""Atomic files and directories, which get their names when complete.
 
 A file that is being written has no name if the file system allows that (``O_TMPFILE``), and
 otherwise a hidden name. It is locked with ``flock``. The lock ends with its process, so the next
@@ -26,7 +26,7 @@ _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @contextlib.contextmanager
 def whole_file(path: Path, mode: int = 0o666) -> Iterator[int]:
-    """Yield a descriptor to write to; after the block the file is synced and has its name.
+    """Yield a descriptor; after the block the file is synced and has its name.
 
     It replaces another file of that name. If the block or the disk fails, nothing has changed.
 
@@ -54,7 +54,7 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[int]:
 
 @contextlib.contextmanager
 def whole_directory(path: Path) -> Iterator[Path]:
-    """Yield a directory to fill; after the block it is synced and has the name of ``path``.
+    """Yield a directory; after the block it is synced and has its name.
 
     The block must sync the files that it writes. An empty directory of that name is replaced.
 

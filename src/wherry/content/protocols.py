@@ -171,7 +171,7 @@ if TYPE_CHECKING:
 
 
 class Opened(Record):
-    """A stream from ``start`` of a blob of ``total`` bytes; None if the size is unknown.
+    """A stream from ``start`` of a blob of ``total`` bytes, or None if unknown.
 
     ``start`` may be lower than the requested offset. The reader skips the difference.
     """
@@ -269,7 +269,7 @@ def blob_of(descriptor: Descriptor, raw: bytes) -> Blob:
 
 
 class Receipt(Record):
-    """A stored blob; its descriptor has the true size. ``existed`` if it was stored before.
+    """A stored blob with its true size; ``existed`` if it was stored before.
 
     ``diff_id`` and ``raw_size`` (bytes after decompression) are None if they were not computed.
     """

@@ -14,10 +14,10 @@ _LEAST = 1024  # bytes of a step, however low the rate is
 
 
 class RateLimit:
-    """A token bucket of ``rate`` bytes a second, which holds a tenth of a second. Thread-safe.
+    """A token bucket of ``rate`` bytes a second. Thread-safe.
 
-    A reader takes its bytes after it has read them, and waits until they are due. The bytes of
-    the next reader are due after that.
+    It holds the bytes of a tenth of a second. A reader takes its bytes after it has read them,
+    and waits until they are due. The bytes of the next reader are due after that.
     """
 
     def __init__(self, rate: float) -> None:

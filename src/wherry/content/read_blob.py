@@ -18,9 +18,10 @@ _CHUNK = 256 * 1024
 
 
 def read_blob(source: Source, descriptor: Descriptor) -> bytes:
-    """Return a small blob such as a config, verified; from its descriptor if embedded there.
+    """Return a small blob such as a config, verified.
 
-    Raises `InvalidDocument` over 4 MiB, `IntegrityError`, and what the source raises.
+    A blob that is embedded in its descriptor is not read from the source. Raises
+    `InvalidDocument` over 4 MiB, `IntegrityError`, and what the source raises.
     """
     if descriptor.data is not None:
         return descriptor.data

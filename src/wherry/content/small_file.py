@@ -1,4 +1,4 @@
-"""Reading small files that a user names: settings, credentials, certificates, configs.
+"""Reading small files that a user names, such as settings and certificates.
 
 Such a path may lead to a FIFO, a device or a huge file. It is opened without waiting, its type is
 checked, and it is read up to a limit.
@@ -53,7 +53,7 @@ def read_small(path: Path, limit_bytes: int = MAX_FILE) -> bytes:
 
 
 def check_regular(path: Path, limit_bytes: int) -> None:
-    """Raise `OSError` for a path that a library must not open itself (see `read_small`)."""
+    """Raise `OSError` for a path that a library must not open itself."""
     found = path.stat()
     if stat.S_ISFIFO(found.st_mode):
         raise _refused(path, "is a FIFO; a file is expected")

@@ -28,10 +28,10 @@ _ALONE = 8 * 2**20  # bytes after which starting a thread pays off
 
 
 class RawLimit(Record):
-    """The size limit of a decompressed layer: ``least``, or ``ratio`` times its compressed size.
+    """The size limit of a decompressed layer, in bytes.
 
-    The larger of both counts. A larger layer is a decompression bomb: gzip reaches a ratio of
-    about 1,030 : 1.
+    It is ``least``, or ``ratio`` times the compressed size if that is more. A larger layer is a
+    decompression bomb: gzip reaches a ratio of about 1,030 : 1.
     """
 
     least: int = 2**30
@@ -179,7 +179,7 @@ class VerifiedLayer(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Buffer) -> int:
-        """Read the next bytes into ``buffer``; returns their number, 0 at the verified end."""
+        """Read bytes into ``buffer``; returns their number, 0 at the verified end."""
         try:
             count = self._stream.readinto(buffer)
         except IntegrityError as error:

@@ -30,7 +30,7 @@ _RLE = 1  # the type of a block with one repeated byte
 
 
 class ZstdStream:
-    """The decompressed content; ``reserve`` gets the bytes that a frame's decoder takes."""
+    """The decompressed content; ``reserve`` gets the decoder's bytes."""
 
     def __init__(self, source: RawStream, reserve: Callable[[int], None]) -> None:
         self._frames = _FrameParser(source, reserve)
@@ -39,7 +39,7 @@ class ZstdStream:
         )
 
     def readinto(self, buffer: Buffer) -> int:
-        """Read the next bytes into ``buffer``; returns their number, 0 after the last frame.
+        """Read bytes into ``buffer``; returns their number, 0 after the last frame.
 
         Raises:
             EOFError: The stream ends inside a frame. The library does not check this.

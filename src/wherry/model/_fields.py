@@ -1,4 +1,4 @@
-"""Checked access to the fields of a JSON object; errors have the path of the field."""
+"""Checked access to the fields of a JSON object, with paths in errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load_object(raw: bytes, what: str, *, max_depth: int) -> Fields:
 
 
 def load_array(raw: bytes, what: str, *, max_depth: int) -> list[Any]:
-    """Parse ``raw`` as a JSON array, as strictly as `load_object`; null is an empty array."""
+    """Parse a JSON array, as strictly as `load_object`; null is an empty array."""
     value = load_json(raw, what, max_depth)
     if value is None:
         return []

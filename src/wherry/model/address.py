@@ -53,7 +53,7 @@ class Address(Record):
 
     @property
     def reference(self) -> Reference | None:
-        """``given`` with ``latest`` as the default tag; None in a store, which has ids too."""
+        """``given`` with the default tag ``latest``; None in a store."""
         if self.given is None or self.where in {Where.STORE, Where.ANY}:
             return None
         return self.given.with_default_tag()
@@ -118,7 +118,7 @@ def _named(text: str, start: int, where: Where) -> Address:
 
 
 def _archived(text: str, start: int, where: Where) -> Address:
-    """Parse a path and a name. The path ends at its first colon, except after ``dir:``."""
+    """Parse a path and a name; a path ends at a colon, except after ``dir:``."""
     rest = text[start:]
     path, colon, name = (rest, "", "") if where is Where.DIR else rest.partition(":")
     at = start + len(path) + 1

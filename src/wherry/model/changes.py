@@ -1,4 +1,4 @@
-"""Instructions of a Dockerfile that change an image's config (``docker import --change``).
+"""Instructions of a Dockerfile that change the config of an image.
 
 They are parsed as by Docker's daemon (moby 28, ``builder/dockerfile``): the same instructions,
 quotes, variables and JSON forms, and also ``HEALTHCHECK``.
@@ -35,7 +35,7 @@ _NOT_TRIGGERS = {"ONBUILD", "FROM", "MAINTAINER"}
 
 
 def apply_changes(config: Mapping[str, Any], changes: Iterable[str]) -> dict[str, Any]:
-    """Return the ``config`` object of an image config with ``changes``, its keys sorted.
+    """Return the ``config`` of an image config with ``changes``, keys sorted.
 
     Raises:
         InvalidReference: A change does not parse.
@@ -194,7 +194,7 @@ _INSTRUCTIONS: dict[str, Callable[[_ContainerConfig, str], None]] = {
 
 
 def _command(rest: str) -> list[str]:
-    """Return a command: a JSON list unchanged, and other text as an argument of the shell."""
+    """Return a command: a JSON list, or a text for the shell."""
     listed = string_list(rest)
     return [*_SHELL, rest] if listed is None else listed
 

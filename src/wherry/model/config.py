@@ -89,7 +89,7 @@ class ImageConfig(Record):
         return Platform(self.os, self.architecture, self.variant, self.os_version, self.os_features)
 
     def layer_history(self, count: int) -> list[History]:
-        """Return an entry for each of ``count`` layers; empty ones if the history is short."""
+        """Return an entry for each of ``count`` layers, if need be an empty one."""
         found = [entry for entry in self.history if not entry.empty_layer][:count]
         return found + [History()] * (count - len(found))
 

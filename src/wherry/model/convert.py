@@ -1,4 +1,4 @@
-"""Conversion of Docker's manifests into OCI ones with the same blobs, as in skopeo."""
+"""Conversion of Docker's manifests into OCI ones, as in skopeo."""
 
 from __future__ import annotations
 

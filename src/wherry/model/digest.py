@@ -89,7 +89,7 @@ class Digest(str):
 def mismatch(
     expected: Digest, actual: str, *, content: str = "content", hint: str = ""
 ) -> IntegrityError:
-    """Make the error for content with another digest; ``actual`` is that digest in hex."""
+    """Make the error for content with another digest, ``actual`` in hex."""
     found = f"{expected.algorithm}:{actual}"
     return IntegrityError(
         f"{content} does not match its digest (got {found})",
@@ -101,7 +101,7 @@ def mismatch(
 
 
 def diff_id_mismatch(expected: Digest, actual: str) -> IntegrityError:
-    """Make the error for a layer with another DiffID; ``actual`` is that DiffID in hex."""
+    """Make the error for a layer with another DiffID, ``actual`` in hex."""
     found = f"{expected.algorithm}:{actual}"
     return IntegrityError(
         f"the content does not match its DiffID {expected} (got {found})",

@@ -1,8 +1,9 @@
-r"""JSON exactly as Go's ``encoding/json`` writes it, because image ids are digests of it.
+r"""JSON exactly as Go's ``encoding/json`` writes it.
 
-Go compacts raw values, and encodes decoded values anew. Both escape ``<``, ``>``, ``&``, U+2028
-and U+2029. Only the second changes numbers and the spelling of strings. The behaviour is that of
-the Go versions for engines before 25, which write ``\b`` and ``\f`` as ``\u0008``, ``\u000c``.
+Image ids are digests of such JSON. Go compacts raw values, and encodes decoded values anew. Both
+escape ``<``, ``>``, ``&``, U+2028 and U+2029. Only the second changes numbers and the spelling of
+strings. The behaviour is that of the Go versions for engines before 25,
+which write ``\b`` and ``\f`` as ``\u0008`` and ``\u000c``.
 """
 
 from __future__ import annotations

@@ -216,7 +216,7 @@ def schema1_config(manifest: Schema1) -> bytes:
 
 
 def _facts(raw: bytes, problems: list[DocumentFault] | None, *, docker: bool) -> dict[str, Any]:
-    """Decode a config as Docker's struct, or as the OCI struct with Docker's additions."""
+    """Decode a config as Docker's struct, or as the OCI struct and more."""
     source = v1.load(raw, _CONFIG)
     if docker:
         found = decode(v1.IMAGE_20_10, source, problems=problems)

@@ -1,4 +1,4 @@
-"""Immutable values with named fields: frozen dataclasses that cost nothing to define."""
+"""Immutable values with named fields, cheap to define."""
 
 from __future__ import annotations
 

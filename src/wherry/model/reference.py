@@ -1,4 +1,4 @@
-"""References: names of images in registries (distribution/reference, ``reference.go``)."""
+"""Names of images in registries (distribution/reference, ``reference.go``)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def is_tag(text: str) -> bool:
 
 
 class Reference(NamedTuple):
-    """A repository in a registry, with a tag, a digest, both or neither; made by `parse`.
+    """A repository in a registry, with or without a tag and a digest.
+
+    Made by `parse`.
 
     Attributes:
         domain: ``host[:port]``, without a scheme.
@@ -67,7 +69,7 @@ class Reference(NamedTuple):
     @classmethod
     @checked({"text": TEXT})
     def parse_new(cls, text: str) -> Reference:
-        """Parse a name to give to an image: ``latest`` where it has no tag, never a digest.
+        """Parse a name to give to an image, with ``latest`` as the default tag.
 
         Raises:
             InvalidReference: The text is not such a name; the error has the position.
@@ -185,7 +187,7 @@ def _reads_as_host(component: str) -> bool:
 
 
 def split_name(name: str) -> tuple[str, str | None]:
-    """Split a full name into repository and tag; None instead of the tag if it has a digest."""
+    """Split a full name into repository and tag; no tag if it has a digest."""
     if "@" in name:
         return name.partition("@")[0], None
     repository, _, tag = name.rpartition(":")

@@ -171,7 +171,7 @@ def _signature_fields(fields: Fields) -> list[Fields]:
 
 
 def _payload(fields: Fields, raw: bytes) -> bytes:
-    """Return a document without its signatures, which must all define the same payload."""
+    """Return the document without its signatures, which must agree on it."""
     found: set[tuple[int, bytes]] = set()
     for item in _signature_fields(fields):
         protected = _protected(item)

@@ -1,4 +1,4 @@
-"""Values whose `repr` hides them, since error trackers record the `repr` of variables."""
+"""Values whose `repr` hides them, since error trackers record it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _SHOWN = "***"
 
 
 class Secret(str):
-    """A password or token, or a header with one. Strings derived from it are not hidden."""
+    """A password or token; strings derived from it are not hidden."""
 
     __slots__ = ()
 

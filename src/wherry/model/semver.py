@@ -30,7 +30,7 @@ _HYPHEN = re.compile(r"\s*(\S+)\s+-\s+(\S+)\s*")
 @functools.total_ordering
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version; ``pre`` has the identifiers of a pre-release. Build metadata is dropped."""
+    """A version without build metadata; ``pre`` is its pre-release."""
 
     major: int
     minor: int = 0
@@ -62,7 +62,7 @@ class Version:
 
 
 class Range:
-    """A range of versions: ``>=1.2 <2``, ``^1.2``, ``~1.4``, ``1.x``, ``1.2 - 1.4``, ``||``.
+    """A range of versions: ``>=1.2 <2``, ``^1.2``, ``~1.4``, ``1.x``, ``||``.
 
     A pre-release is in the range only if the range names one of the same release, as in npm.
     """
@@ -145,7 +145,7 @@ def _first_set(version: Version, parts: int) -> int:
 
 
 def _after(version: Version, parts: int) -> Version:
-    """Return the first version after those with the same ``parts``; 3 is the version itself."""
+    """Return the first version after all with the same ``parts``."""
     major, minor, patch = version.release
     if parts == 1:
         return Version(major + 1, pre=_FIRST)

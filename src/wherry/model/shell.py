@@ -1,4 +1,4 @@
-"""Words of a Dockerfile, with quotes, escapes, variables and JSON lists as in Docker."""
+"""Words of a Dockerfile: quotes, escapes, variables and JSON lists."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def _separators(raw: bytes) -> int:
 
 
 class OutOfRange:
-    """A number over 64 bits, which may be in a field that is not read; getters refuse it."""
+    """A number over 64 bits; getters refuse it, but a field may have it."""
 
     __slots__ = ("text",)
 

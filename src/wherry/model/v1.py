@@ -167,7 +167,7 @@ def config_from_v1(
 
 
 def _base(raw: bytes, struct: tuple[Field, ...]) -> dict[str, Any]:
-    """Return the fields of a JSON; those of an old engine are decoded and encoded anew."""
+    """Return the fields of a JSON; those of old engines are encoded anew."""
     found = load(raw)
     version = decode((Field("docker_version", Kind.STRING),), found).get("docker_version", "")
     if is_older(version):
@@ -227,7 +227,7 @@ def parse_throwaway(raw: bytes) -> bool:
 
 
 def saved_chain(config: bytes, diff_ids: Sequence[Digest]) -> list[tuple[str, bytes]]:
-    """Return the id and the version 1 JSON of each layer, as engines since 1.10 save them.
+    """Return the id and version 1 JSON of each layer, as engines save them.
 
     The order is bottom first. Lower layers have only a date, in 1970. The top layer has the
     config as decoded by engine 20.10, without its parent and without invalid fields.

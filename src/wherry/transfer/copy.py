@@ -103,7 +103,9 @@ class ImageCopy:
     def run(
         self, check: Callable[[ImageConfig], None], cancel: CancelToken
     ) -> tuple[ImageConfig | None, list[Receipt]]:
-        """Copy the config and the layers in parallel, large layers first, each digest once.
+        """Copy the config and the layers in parallel, large layers first.
+
+        A digest that appears several times is copied once.
 
         Args:
             check: Called with the config when it has arrived; raises to refuse the image.

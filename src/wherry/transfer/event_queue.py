@@ -23,7 +23,7 @@ _MOVING = {Status.DOWNLOADING, Status.WAITING}
 
 
 class EventQueue:
-    """Queues events and returns at once; the listener gets them in order, one at a time.
+    """Queues events; the listener gets them in order, one at a time.
 
     While the listener is busy, a later byte count of a layer replaces an earlier one. So the queue
     has no more events than the layers have steps.

@@ -30,7 +30,7 @@ class ImageSize:
             raise self._too_large("have")
 
     def decompressed(self, layer: Digest, count: int) -> None:
-        """Record the decompressed bytes of a layer; raises `IntegrityError` over the limit."""
+        """Record a layer's decompressed bytes; raises `IntegrityError` over the limit."""
         with self._lock:
             self._raw[layer] = count
             total = sum(self._raw.values())

@@ -34,7 +34,7 @@ _FAST = 100e6  # bytes a second; a faster connection is not split
 
 
 class ParallelDownloads:
-    """Opens the blobs of one operation, at most one at a time over several connections.
+    """Opens the blobs of an operation, one at a time over several connections.
 
     ``connections`` is their number. With None it is `USUAL`, and a blob is split only if it is
     the only one, lacks at least ``large`` bytes, and one connection leaves the machine mostly
@@ -134,7 +134,10 @@ class ParallelDownloads:
             self._open -= 1
 
     def begin(self, descriptor: Descriptor, position: int, watch: _RateWatch) -> bool:
-        """Tell whether to split a blob from ``position``; no other one is split until `end`."""
+        """Tell whether to split a blob from ``position``; only one is split at a time.
+
+        No other blob is split until `end`.
+        """
         if self._refused or descriptor.size is None:
             return False
         if descriptor.size - position < self._least:
@@ -167,7 +170,7 @@ class ParallelDownloads:
 
 
 class _RateWatch:
-    """Measures whether the link, and not this machine, limits the rate of a connection."""
+    """Measures whether the link limits the rate of a connection."""
 
     def __init__(self, connections: int = USUAL) -> None:
         self._connections = connections

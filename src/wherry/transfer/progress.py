@@ -22,7 +22,7 @@ INTERVAL = 0.1  # seconds between reports of one layer's bytes
 
 
 class Emitter:
-    """Calls a listener with one event at a time; its exceptions are logged and stop nothing.
+    """Calls a listener with one event at a time; its exceptions are logged.
 
     An `EventQueue` as the listener prevents that a slow function delays the operation.
     """

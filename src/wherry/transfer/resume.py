@@ -1,4 +1,4 @@
-"""Reading a blob to its end over several connections, after failures of earlier ones."""
+"""Reading a blob to its end, over new connections after failures."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def resuming_blob(
 
 
 class ResumingStream:
-    """A stream from ``start`` to ``stop`` (None: the end) that reconnects after failures.
+    """A stream from ``start`` to ``stop`` or the end; reconnects after failures.
 
     ``is_whole`` tells whether the bytes read so far have the digest of the blob. With it, an end
     before ``stop`` is a failure only if the digest does not match. Without it, every such end is.

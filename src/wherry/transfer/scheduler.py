@@ -26,7 +26,7 @@ _BUSY_PAUSE = 0.05  # seconds before a blob is tried again that another writer h
 def run_tasks(
     leader: Task | None, tasks: Sequence[Task], *, jobs: int, cancel: CancelToken
 ) -> None:
-    """Run all tasks, ``jobs`` at a time: ``leader`` first, then the others in their order.
+    """Run all tasks, ``jobs`` at a time, ``leader`` first, the others in order.
 
     A failure of the leader stops all tasks. It is raised even if another task failed before. A
     failure of another task stops all but the leader, and the first such failure is raised. After
@@ -103,7 +103,7 @@ class _TaskQueue:
                 self.finished.release()
 
     def _fail(self, task: Task, error: BaseException) -> None:
-        """Record a failure, then stop other tasks, so that their `Cancelled` is not recorded."""
+        """Record a failure before its cancellation makes other tasks fail."""
         leads = task is self._leader
         with self._lock:
             stopped = isinstance(error, Cancelled) and self.failure is not None
