@@ -283,7 +283,7 @@ def test_a_parent_for_another_platform(fake: FakeRegistry, client: Client, wherr
 
 
 def test_a_platform_beside_a_config(client: Client, wherry: Wherry, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="which platform"):
+    with pytest.raises(ValueError, match="states its own platform"):
         client.import_(io.BytesIO(TAR), config=b"{}", platform="linux/amd64")
     (tmp_path / "config").write_text("{}")
     done = wherry("import", "--config", str(tmp_path / "config"), "--platform", "linux", "-")

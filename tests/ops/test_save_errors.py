@@ -89,7 +89,7 @@ def test_an_image_that_is_removed_meanwhile_is_saved_whole(
 def test_directories_are_not_written_over(client: Client, name: str, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     client.save(name, tmp_path / "there", format="oci")  # empty
-    with pytest.raises(StoreError, match="there already"):
+    with pytest.raises(StoreError, match="already exists"):
         client.save(name, tmp_path / "there", format="oci")
     with pytest.raises(NotFound, match="no such directory"):
         client.save(name, tmp_path / "nowhere" / "file")
