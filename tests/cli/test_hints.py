@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from conftest import Wherry
 
 VERIFY = "  --insecure turns off certificate verification, and allows plain HTTP"
-PLATFORM = "  --platform OS/ARCHITECTURE selects another image"
+PLATFORM = "  --platform OS/ARCH selects another image"
 ANONYMOUS = "  --authfile with a file that contains {} sends no credentials"
 SIGNATURES = "  image signatures are neither copied nor made: leave out the option"
 CREDS = "  pass credentials with --creds USER:PASSWORD, or store them with `wherry login`"

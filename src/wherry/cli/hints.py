@@ -95,7 +95,7 @@ OPTIONS = (
         "--insecure",
         "--insecure turns off certificate verification, and allows plain HTTP",
     ),
-    Hint(_PLATFORM, "--platform", "--platform OS/ARCHITECTURE selects another image"),
+    Hint(_PLATFORM, "--platform", "--platform OS/ARCH selects another image"),
     Hint(
         _CREDS,
         "--creds",
