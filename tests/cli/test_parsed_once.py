@@ -86,4 +86,4 @@ def test_a_name_is_parsed_once(
         given = [argument.replace(word, text) for argument in given]
     lines = run(tmp_path / "log", *store, *given)
     typed = [line.split() for line in lines if "/app" in line]
-    assert sorted(parser for parser, _ in typed) == ["Address", "_Parser"], lines
+    assert sorted(parser for parser, _ in typed) == ["Address", "_ReferenceParser"], lines
