@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wherry.errors import StoreError
 from wherry.model.record import Record
 from wherry.store.graph import above, closure, parents
-from wherry.store.hints import REBUILD
+from wherry.store.os_errors import REBUILD
 from wherry.store.refs import read_name
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from wherry.errors import StoreError
 from wherry.store.directory import unsafe
-from wherry.store.hints import REBUILD
 from wherry.store.locks import lock_file
+from wherry.store.os_errors import REBUILD
 from wherry.store.schema import VERSION, too_new_error
 
 if TYPE_CHECKING:

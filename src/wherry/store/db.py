@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from wherry.content import fork
 from wherry.errors import StoreError
-from wherry.store.connections import ThreadConnections
 from wherry.store.database_file import TIMEOUT_SECONDS, DatabaseFile, exclusive
-from wherry.store.gate import GATE
+from wherry.store.gate import GATE, ThreadConnections
 from wherry.store.schema import STEPS, VERSION, too_new_error
 from wherry.store.sqlite_errors import cannot_open, is_busy, is_interrupt, store_error
 

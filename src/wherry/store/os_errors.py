@@ -1,4 +1,4 @@
-"""Translation of the file system's errors to those of the store."""
+"""Translation of the file system's errors to those of the store, and the hints of both."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import errno
 from typing import TYPE_CHECKING
 
 from wherry.errors import StoreError, StoreFull
-from wherry.store.hints import FULL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-
+# Hints of several errors of the store.
+REBUILD = "`wherry fsck --rebuild` builds a new one from what is in the store"
+FULL = (
+    "what has arrived is kept; make room (`wherry gc` removes what no name holds),\n"
+    "or choose another place with --store"
+)
 _ELSEWHERE = "choose a place that can be written with --store or WHERRY_STORE"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _HINTS = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import wherry
 from wherry.errors import IntegrityError, NotFound, StoreError
 from wherry.model.digest import Digest
-from wherry.store import blob_info, documents, images, refs
+from wherry.store import blob_info, images, refs
 from wherry.store.blob_file import BlobFile
 from wherry.store.blob_info import BlobInfo
 from wherry.store.os_errors import translated
@@ -170,6 +170,7 @@ class ReadableStore:
             IntegrityError: The file is damaged.
         """
         from wherry.model.manifest import parse_named
+        from wherry.store import documents
 
         found = self._ask(lambda connection: documents.find(connection, digest), None)
         if found is None:
@@ -183,6 +184,8 @@ class ReadableStore:
 
     def derived(self, digest: Digest) -> Digest | None:
         """Return the manifest that was converted from the schema1 manifest ``digest``."""
+        from wherry.store import documents
+
         return self._ask(lambda connection: documents.child_of(connection, digest), None)
 
     @contextlib.contextmanager

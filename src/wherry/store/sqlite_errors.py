@@ -6,7 +6,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from wherry.errors import StoreError, StoreFull
-from wherry.store.hints import FULL, REBUILD
+from wherry.store.os_errors import FULL, REBUILD
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,7 @@ from wherry.store import reserve
 from wherry.store.blobs import BlobFiles
 from wherry.store.database_file import exclusive, lock_name
 from wherry.store.db import Database
-from wherry.store.hints import FULL, REBUILD
-from wherry.store.os_errors import translated
+from wherry.store.os_errors import FULL, REBUILD, translated
 from wherry.store.root_directory import make_store
 
 if TYPE_CHECKING:
