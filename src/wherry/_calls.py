@@ -1,4 +1,4 @@
-"""The calls of a client that are under way, and how closing the client ends them."""
+"""The running calls of a client, and how closing the client ends them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 GRACE = 1.0  # seconds that `end` waits for calls that were told to stop
 
 
-class CallsUnderWay:
+class RunningCalls:
     """Count the running calls of a client.
 
     Thread-safe. A signal handler may call `end` too.
@@ -25,7 +25,7 @@ class CallsUnderWay:
         self._closing = CancelToken()
         self._running: set[object] = set()
         self._changed = threading.Condition()
-        fork.watch(self, CallsUnderWay._after_fork)
+        fork.watch(self, RunningCalls._after_fork)
 
     def _after_fork(self) -> None:
         """Cancel the parent's calls in the child, which lacks their threads."""

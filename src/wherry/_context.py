@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import wherry
-from wherry._calls import CallsUnderWay
+from wherry._calls import RunningCalls
 from wherry.config import Config, default_platform, host_platform
 from wherry.content import fork
 from wherry.content.events import ignore
@@ -53,7 +53,7 @@ class Context:
         on_request: Callable[[wherry.types.Exchange], None] | None,
     ) -> None:
         self.settings = settings
-        self.calls = CallsUnderWay()
+        self.calls = RunningCalls()
         self._default_platform = default_platform()
         self._own_store = store is None or isinstance(store, str | os.PathLike)
         self._store_path: Path | None = None
