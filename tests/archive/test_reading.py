@@ -207,7 +207,7 @@ def test_a_blob_that_is_not_what_its_name_says_is_found(client: Client, tmp_path
         ({"index.json": b'{"schemaVersion":2,"manifests":[]}'}, NotFound),
     ],
 )
-def test_what_is_no_layout(
+def test_a_directory_that_is_not_a_layout(
     client: Client, tmp_path: Path, change: dict[str, bytes | None], error: type[WherryError]
 ) -> None:
     files = {**layout_files({"v1": IMAGE}), **change}
@@ -295,7 +295,7 @@ def test_a_layer_that_is_another_is_found(client: Client, tmp_path: Path) -> Non
     ],
     ids=itertools.count(),
 )
-def test_what_is_no_docker_archive(
+def test_a_file_that_is_not_a_docker_archive(
     client: Client, tmp_path: Path, change: dict[str, bytes], error: type[WherryError]
 ) -> None:
     archive = archived(tmp_path / "archive.tar", {**docker_files(DOCKER, TARS), **change})
@@ -344,7 +344,7 @@ def test_links_inside_of_a_layout_are_followed_directories_that_are_links_are_no
         client.validate(f"oci:{layout}")
 
 
-def test_what_is_no_file_does_not_block(client: Client, tmp_path: Path) -> None:
+def test_a_special_file_does_not_block(client: Client, tmp_path: Path) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"v1": IMAGE}))
     (layout / "index.json").unlink()
     os.mkfifo(layout / "index.json")
@@ -429,9 +429,7 @@ def test_names_of_any_length(client: Client, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["oci", "oci-archive", "docker-archive", "dir"])
-def test_the_command_exits_with_1_for_what_is_no_archive(
-    wherry: Wherry, tmp_path: Path, how: str
-) -> None:
+def test_the_command_exits_with_1_for_other_files(wherry: Wherry, tmp_path: Path, how: str) -> None:
     if how in {"oci", "dir"}:
         write_files(tmp_path / "thing", {"README": b"nothing"})
     else:

@@ -337,7 +337,7 @@ def test_a_bomb_is_refused_while_the_download_goes_to_its_end(part: Part, noise:
 
 
 @pytest.mark.parametrize("follow", [False, True])
-def test_a_cancel_stops_between_two_reads_and_keeps_what_is_there(
+def test_a_cancel_stops_between_two_reads_and_keeps_the_part_file(
     part: Part, *, follow: bool
 ) -> None:
     """A cancelled download stops within a second and keeps its part file."""

@@ -135,7 +135,7 @@ def test_run_gives_up_with_the_last_error() -> None:
     assert told == errors[:4]
 
 
-def test_run_does_not_repeat_what_is_final() -> None:
+def test_run_does_not_repeat_a_final_failure() -> None:
     call = Flaky(network(), NotFound("x"))
     with pytest.raises(NotFound):
         run(FAST, CancelToken(), call)

@@ -189,7 +189,7 @@ def test_layers_that_the_config_lists_are_good() -> None:
     check_rootfs(config_of(), [])
 
 
-def test_a_layer_that_nobody_looked_at_counts_as_equal() -> None:
+def test_a_layer_without_a_diff_id_is_skipped() -> None:
     check_rootfs(config_of(ONE, TWO), [receipt(None), receipt(TWO)])
 
 

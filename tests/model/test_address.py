@@ -91,7 +91,7 @@ def test_a_bare_name_means_what_the_command_says() -> None:
         ("docker-archive:a:B", 17),
     ],
 )
-def test_what_is_refused_and_where(text: str, position: int) -> None:
+def test_an_invalid_address_has_the_position(text: str, position: int) -> None:
     with pytest.raises(InvalidReference) as caught:
         Address.parse(text)
     assert (caught.value.text, caught.value.position) == (text, position)

@@ -170,7 +170,7 @@ def test_a_number_beyond_all_bounds_in_a_field_that_is_not_read() -> None:
     assert parse_config(raw).problems == ()
 
 
-def test_what_is_right_beside_a_problem_is_read() -> None:
+def test_valid_values_beside_a_problem_are_read() -> None:
     wrong = {"Labels": {"a": 1, "b": "x"}, "Env": ["A=b", 5, "C=d"], "User": 5, "Cmd": ["sh"]}
     config = parse_config(document(CONFIG | {"config": wrong}))
     assert config.labels == {"b": "x"}
@@ -192,7 +192,7 @@ def test_what_is_right_beside_a_problem_is_read() -> None:
     ],
     ids=range(8),
 )
-def test_what_is_not_strict_json_is_refused(raw: bytes) -> None:
+def test_json_that_is_not_strict_is_refused(raw: bytes) -> None:
     refused(raw)
 
 

@@ -53,7 +53,7 @@ def test_a_digest_is_read_and_written_as_it_is(text: str) -> None:
         "sha256:../../" + "a" * 58,
     ],
 )
-def test_what_is_no_digest_is_refused(text: str) -> None:
+def test_an_invalid_digest_is_refused(text: str) -> None:
     """Digests are sha256 or sha512 with lower-case hex (OCI image spec, descriptor.md)."""
     with pytest.raises(InvalidDigest):
         Digest.parse(text)

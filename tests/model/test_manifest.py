@@ -142,9 +142,7 @@ DOCKER_TYPE = NO_TYPE | {"config": CONFIG | {"mediaType": mediatype.DOCKER_CONFI
         (INDEX, "application/json", mediatype.OCI_INDEX),
     ],
 )
-def test_the_type_is_decided_by_whoever_knows_it(
-    value: object, served: str, media_type: str
-) -> None:
+def test_the_known_type_decides(value: object, served: str, media_type: str) -> None:
     """The body decides if the ``Content-Type`` is missing or generic.
 
     Only two known manifest types can disagree.
@@ -445,7 +443,7 @@ def inserted(text: str) -> bytes:
         '"x":undefined',
     ],
 )
-def test_what_is_not_strict_json_is_refused(text: str) -> None:
+def test_json_that_is_not_strict_is_refused(text: str) -> None:
     """Engines written in Go and this one must read the same: RFC 8259, and RFC 7493, 2."""
     refused(inserted(text))
 
@@ -485,7 +483,7 @@ def test_a_number_out_of_range_is_refused_where_it_is_read(number: str) -> None:
         b"<html></html>",
     ],
 )
-def test_what_is_no_document_is_refused(raw: bytes) -> None:
+def test_bytes_that_are_not_a_document_are_refused(raw: bytes) -> None:
     refused(raw)
 
 

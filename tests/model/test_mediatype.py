@@ -53,7 +53,7 @@ def test_artifacts_have_names_for_people(media_type: str, word: str) -> None:
 
 
 @pytest.mark.parametrize("media_type", ["", OCI + "config.v1+json", "application/vnd.acme.x"])
-def test_what_is_no_known_artifact_has_no_name(media_type: str) -> None:
+def test_an_unknown_artifact_has_no_name(media_type: str) -> None:
     assert mediatype.artifact_name(media_type) is None
 
 

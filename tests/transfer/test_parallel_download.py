@@ -160,7 +160,7 @@ def test_pieces_that_do_not_fit_are_fetched_once_more_in_one(
     assert ranges(fake)[-1] is None
 
 
-def test_a_failure_keeps_what_is_contiguous(
+def test_a_failure_keeps_the_contiguous_bytes(
     fake: FakeRegistry, name: str, store: library.Store
 ) -> None:
     fake.inject(Fault(FixedReply(404), path=BLOB, skip=3, times=1))
@@ -357,7 +357,7 @@ class _Piece:
     connections=st.integers(1, 7),
     failing=st.booleans(),
 )
-def test_what_is_read_is_in_order_whatever_comes_first(
+def test_bytes_are_read_in_order_whatever_arrives_first(
     seed: int, start: int, connections: int, *, failing: bool
 ) -> None:
     content = LAYER.data[: 2 * SEGMENT + 1_100_000]

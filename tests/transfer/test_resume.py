@@ -268,7 +268,7 @@ def test_a_wrong_size_neither_ends_reading_nor_asks_for_more(size: int) -> None:
 
 
 @pytest.mark.parametrize("offset", [len(CONTENT), len(CONTENT) + 7])
-def test_a_source_that_ends_before_what_is_there_is_not_asked_again(offset: int) -> None:
+def test_a_source_that_ends_before_the_part_file_is_not_retried(offset: int) -> None:
     """Bytes of a part file after the end belong to another blob, or are wrong."""
     registry = Registry(*(Attempt(start=0) for _ in range(9)), digest=Digest.of(b"another"))
     with pytest.raises(IntegrityError):
@@ -353,7 +353,7 @@ def test_a_pause_ends_with_the_cancel() -> None:
     st.integers(1, 5000),
     st.integers(1, 5000),
 )
-def test_what_is_read_is_a_prefix_of_the_blob_whatever_happens(
+def test_the_bytes_read_are_a_prefix_of_the_blob(
     attempts: list[Attempt], offset: int, step: int, size: int
 ) -> None:
     """A response with another start is not appended: each byte read is the next of the blob."""

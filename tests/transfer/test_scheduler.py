@@ -274,7 +274,7 @@ def busy(times: int, then: Callable[[], None]) -> Callable[[CancelToken], None]:
     return run
 
 
-def test_a_blob_that_somebody_else_holds_is_looked_at_again() -> None:
+def test_a_blob_that_another_writer_holds_is_retried() -> None:
     done: list[str] = []
     run_tasks(
         busy(2, lambda: done.append("leader")),
