@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -132,7 +133,8 @@ def test_insecure_follows(
 
 def test_the_command_says_so(secure: FakeRegistry, plain: FakeRegistry, wherry: Any) -> None:
     secure.inject(redirect(plain, "/tags/list"))
-    done = wherry("tags", f"{secure.host}/app")
+    trust = {"SSL_CERT_FILE": os.environ["SSL_CERT_FILE"]}
+    done = wherry("tags", f"{secure.host}/app", env=trust)
     assert done.returncode == 6
     assert f"{secure.host}: redirects from https to plain http ({plain.url}/" in done.stderr
     assert "Traceback" not in done.stderr
