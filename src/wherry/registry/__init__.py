@@ -1,1 +1,1 @@
-"""Registries: configuration, authentication, the protocol, and repositories to read."""
+"""Registries: configuration, authentication, protocol, repositories."""

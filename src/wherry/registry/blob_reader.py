@@ -1,4 +1,4 @@
-"""Blobs of a repository, read from its endpoints in turn, or from a foreign layer's URLs."""
+"""Blobs of a repository, read from its endpoints or a foreign layer's URLs."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class BlobReader:
         openers: list[_OpenBlob],
         attempt: Callable[[_OpenBlob], Opened],
     ) -> Opened:
-        """Attempt at the next opener, and at the others after an error that is not transient."""
+        """Attempt at the next opener, and at others after a permanent error."""
         with self._lock:
             turn = self._attempts.get(descriptor.digest, 0)
             self._attempts[descriptor.digest] = turn + 1

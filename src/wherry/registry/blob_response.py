@@ -20,7 +20,7 @@ _CONTENT_RANGE = r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)"
 
 
 class BlobSizes(Record):
-    """A blob's size in bytes, as ``stated`` by its descriptor and ``served`` by a response.
+    """A blob's size in bytes, ``stated`` by its descriptor or ``served``.
 
     A stated size may be wrong. So the sizes are compared with a response only if one of them
     has been served.
@@ -36,7 +36,7 @@ class BlobSizes(Record):
 
 
 class _ContentRange(NamedTuple):
-    """The range of a response in bytes; ``total`` is None if the header has ``*`` for it."""
+    """The range of a response in bytes; ``total`` is None if not stated."""
 
     start: int
     stop: int
@@ -44,7 +44,7 @@ class _ContentRange(NamedTuple):
 
 
 def range_header(offset: int, stop: int | None) -> dict[str, str]:
-    """Return the ``Range`` header for the bytes from ``offset`` up to ``stop`` or the end."""
+    """Return the ``Range`` header for ``offset`` up to ``stop`` or the end."""
     if stop is not None:
         return {"Range": f"bytes={offset}-{stop - 1}"}
     return {"Range": f"bytes={offset}-"} if offset else {}
@@ -109,7 +109,7 @@ def _content_range(response: HttpResponse) -> _ContentRange | None:
 
 
 def _has_expected_stop(found: _ContentRange, stop: int | None) -> bool:
-    """Return whether a range ends at ``stop``, or at the end of the blob if that is before."""
+    """Return whether a range ends at ``stop`` or, if earlier, at the blob's end."""
     if found.total is None:
         return stop is None or found.stop == stop
     return found.stop == (found.total if stop is None else min(stop, found.total))

@@ -28,7 +28,7 @@ class LruCache(Generic[K, V]):
         self.size = 0
 
     def get(self, key: K) -> V | None:
-        """Return the value under ``key`` and mark it as recently used; None if there is none."""
+        """Return the value of ``key`` and mark it as used; None if there is none."""
         with self._lock:
             if key not in self._entries:
                 return None

@@ -1,4 +1,4 @@
-"""TLS settings, and the certificates of hosts in ``certs.d`` (containers-certs.d(5))."""
+"""TLS settings, and certificates in ``certs.d`` (containers-certs.d(5))."""
 
 from __future__ import annotations
 

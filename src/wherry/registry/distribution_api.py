@@ -1,4 +1,4 @@
-"""The OCI distribution API: one method for each endpoint (OCI distribution spec 1.1)."""
+"""The OCI distribution API (spec 1.1): one method for each endpoint."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ACCEPT = ", ".join(mediatype.ACCEPT)
 
 
 class ManifestResponse(Record):
-    """A document as served; ``is_framed`` says that its end was seen (see `HttpResponse`)."""
+    """A document as served; for ``is_framed`` see `HttpResponse`."""
 
     raw: bytes
     media_type: str
@@ -74,7 +74,7 @@ class DistributionApi:
         self._name = f"{endpoint.name}/{endpoint.path}"
 
     def head_manifest(self, tag_or_digest: str, cancel: CancelToken) -> Digest | None:
-        """Return the digest that the registry states for a tag; None if it states none for HEAD."""
+        """Return the digest that a HEAD states for a tag, or None."""
         response = self._send("HEAD", f"manifests/{tag_or_digest}", cancel, accept=_ACCEPT)
         response.drain()
         if response.status != _OK:

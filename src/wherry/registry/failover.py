@@ -1,4 +1,4 @@
-"""Failover between the endpoints of a repository: its mirrors, then the registry itself."""
+"""Failover between the endpoints of a repository: mirrors, then registry."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class EndpointGroup:
         return run(self._policy, self._cancel, lambda: call(api), self._on_retry)
 
     def ask_each(self, call: Callable[[DistributionApi], T], *, registry_first: bool = False) -> T:
-        """Call the endpoints in order until one succeeds; retry the round as the policy says.
+        """Call the endpoints in order until one succeeds; retry as configured.
 
         With ``registry_first`` a mirror is asked only if the registry does not respond.
         """

@@ -93,7 +93,7 @@ class Hosts:
         self._settings: dict[bool, RegistriesConf] = {}
 
     def settings(self, *, aliases: bool = False) -> RegistriesConf:
-        """Return the content of registries.conf; without ``aliases``, these may be missing.
+        """Return the content of registries.conf, its aliases only on request.
 
         Raises:
             WherryError: A file is invalid.
@@ -188,7 +188,7 @@ class Hosts:
     def _relocate(
         self, reference: Reference, table: RegistryTable, to: Mirror | RegistryTable
     ) -> Endpoint | None:
-        """Replace the table's prefix by a location; None if registries.conf blocks the result."""
+        """Replace the prefix by a location; None if that name is blocked."""
         there = _replace_prefix(reference, table, to.location) if to.location else reference
         its = self.settings().find(there.name)
         if its is not None and its.blocked:
@@ -260,7 +260,7 @@ def _with_reference(address: Address, reference: Reference) -> Address:
 
 
 def _check_search(settings: RegistriesConf, text: str) -> None:
-    """Raise `WherryError` for an invalid host to search, or an ambiguous name if enforcing."""
+    """Raise `WherryError` for an invalid host to search or an ambiguous name."""
     hosts = settings.search or ()
     names = [f"{host}/{text}" for host in hosts]
     if len(names) > 1 and settings.short_names == "enforcing":
@@ -283,7 +283,7 @@ def _blocked_error(reference: Reference, table: RegistryTable) -> Denied:
 
 
 def _replace_prefix(reference: Reference, table: RegistryTable, location: str) -> Reference:
-    """Replace a table's prefix by a location; raise `WherryError` if that is not a name."""
+    """Replace a prefix by a location; raise `WherryError` if the name is invalid."""
     name = str(reference)
     moved = location + name[table.match(reference.name) or 0 :]
     why = "its host has no dot and no port"

@@ -1,4 +1,4 @@
-"""hosts.toml: settings of registry hosts that the files of other tools do not have."""
+"""hosts.toml: settings of hosts that other tools have no files for."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class HostSettings(Record):
 
 
 class HostsFile(Record):
-    """A path of hosts.toml and its tables; ``tables`` is None if the file does not exist."""
+    """A hosts.toml; ``tables`` is None if the file does not exist."""
 
     path: Path
     tables: dict[str, dict[str, Any]] | None = None
@@ -63,7 +63,7 @@ def load(files: Sequence[Path]) -> tuple[HostsFile, ...]:
 
 
 def settings_of(files: Sequence[HostsFile], host: str) -> HostSettings:
-    """Return the settings of ``host[:port]``; the first file with a key takes precedence."""
+    """Return the settings of ``host[:port]``; earlier files take precedence."""
     merged: dict[str, Any] = {}
     for file in files:
         merged = _table(file, host) | merged
@@ -111,7 +111,7 @@ def _read(file: Path) -> dict[str, dict[str, Any]] | None:
 
 
 def _check_table(file: Path, name: str, table: object) -> None:
-    """Raise `WherryError` unless ``table`` has known keys and values of the right type."""
+    """Raise `WherryError` for unknown keys and values of a wrong type."""
     if not isinstance(table, dict):
         hint = 'write ["HOST"] or ["HOST:PORT"] above it'
         raise WherryError("stands outside of a table", hint=hint).within(file, name)

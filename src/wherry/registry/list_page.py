@@ -22,7 +22,7 @@ _JSON = {mediatype.OCI_INDEX, "application/json"}
 
 
 def read_tags(raw: bytes, response: HttpResponse, name: str) -> list[str]:
-    """Return the tags on a page; ``"tags": null``, as Go writes an empty list, means none.
+    """Return the tags on a page; ``null``, Go's empty list, means none.
 
     Raises:
         InvalidDocument: The page has too many tags.

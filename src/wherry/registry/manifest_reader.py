@@ -1,4 +1,4 @@
-"""Manifests and indexes of a repository: resolved by tag, fetched by digest, verified, cached."""
+"""Manifests and indexes of a repository: resolved, fetched, verified, cached."""
 
 from __future__ import annotations
 

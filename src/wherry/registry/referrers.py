@@ -1,4 +1,4 @@
-"""Listing the referrers of a document (OCI distribution spec 1.1, Listing Referrers)."""
+"""Listing the referrers of a document (OCI distribution spec 1.1)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def list_referrers(
     artifact_type: str,
     cancel: CancelToken,
 ) -> list[Descriptor]:
-    """Return the referrers of a document; an empty ``artifact_type`` means all of them."""
+    """Return the referrers of a document, all if ``artifact_type`` is empty."""
     endpoint = ListEndpoint(endpoints)
     where = f"{manifests.reference.name}@{digest}"
     size, is_filtered = 0, True
@@ -109,7 +109,7 @@ def _tagged_referrers(
 
 
 def _children(manifests: ManifestReader, digest: Digest) -> Sequence[Digest]:
-    """Return the entries of an index; none for other documents, or if the document is gone."""
+    """Return the entries of an index; none for other or missing documents."""
     try:
         document = manifests.document(digest)
     except NotFound:

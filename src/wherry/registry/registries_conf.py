@@ -36,7 +36,7 @@ class Mirror(Record):
 
 
 class RegistryTable(Record):
-    """A ``[[registry]]`` table; an empty ``location``, for wildcards only, keeps the name."""
+    """A ``[[registry]]`` table; an empty ``location`` keeps the name."""
 
     prefix: str
     location: str
@@ -47,7 +47,7 @@ class RegistryTable(Record):
     proxy: ProxyAddress | None = None
 
     def match(self, name: str) -> int | None:
-        """Return how many characters of a name the prefix covers; None if it does not match."""
+        """Return how many characters of a name the prefix covers, None for no match."""
         if not self.prefix.startswith("*."):
             end = len(self.prefix) if name.startswith(self.prefix) else -1
         else:  # a subdomain at any depth
@@ -76,9 +76,9 @@ class RegistriesConf(Record):
     warnings: tuple[str, ...] = ()
 
     def find(self, name: str) -> RegistryTable | None:
-        """Return the table with the longest prefix that matches a name without tag and digest.
+        """Return the table with the longest prefix that matches ``name``.
 
-        Of two prefixes with the same length the first in alphabetical order counts, such as
+        ``name`` has no tag and no digest. Of two prefixes with the same length the first in alphabetical order counts, such as
         ``*.example.com`` before ``a.example.com``.
         """
         matching = [table for table in self.tables if table.match(name) is not None]

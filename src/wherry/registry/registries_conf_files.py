@@ -128,7 +128,7 @@ def _short_names_only(lines: list[bytes]) -> bool:
 
 
 def _merge(first: RegistriesConf, then: RegistriesConf) -> RegistriesConf:
-    """Merge by prefix for tables and by name for aliases; later lists replace earlier ones."""
+    """Merge tables by prefix and aliases by name; later lists replace earlier ones."""
     tables = {table.prefix: table for table in (*first.tables, *then.tables)}
     searched = first if then.search is None else then
     moded = then if then.short_names else first

@@ -1,4 +1,4 @@
-"""Parsing one registries.conf file of version 1 or 2; loaded for files with content."""
+"""Parsing a registries.conf of version 1 or 2; loaded on first use."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _is_name_only(text: str) -> bool:
 
 
 def _version_1(fields: Fields, file: Path) -> RegistriesConf:
-    """Parse ``[registries.search]``, ``.insecure`` and ``.block``, each with ``registries``."""
+    """Parse the tables of version 1, each with the key ``registries``."""
     search, insecure, block = (
         fields.object(key) or Fields({}, fields, key) for key in ("search", "insecure", "block")
     )

@@ -1,4 +1,4 @@
-"""Sending one call to an endpoint: choosing http or https, and following redirects."""
+"""Sending a call to an endpoint: http or https, and redirects."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Requester:
     def _send_by_scheme(
         self, endpoint: Endpoint, state: HostState, call: Call, cancel: CancelToken
     ) -> HttpResponse:
-        """Send by the scheme that is known to work, or try the endpoint's schemes in order."""
+        """Send by the scheme that is known to work, or try the schemes in order."""
         known = state.scheme if state.scheme in endpoint.schemes else None
         schemes = (known,) if known else endpoint.schemes
         dropped: NetworkError | None = None
@@ -242,7 +242,7 @@ def has_public_peer(response: HttpResponse) -> bool:
 
 
 def is_from_endpoint(response: HttpResponse, endpoint: Endpoint, state: HostState) -> bool:
-    """Return whether the endpoint itself responded, and not a host that it redirects to."""
+    """Return whether the endpoint itself responded, not a redirect's target."""
     return origin(response.request.url) == origin(f"{state.scheme}://{endpoint.host}")
 
 

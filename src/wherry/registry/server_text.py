@@ -1,4 +1,4 @@
-"""Reducing what servers send, in text, HTML or XML, to one line that is safe to show."""
+"""Reducing text, HTML or XML of a server to one line that is safe to show."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def title(body: bytes) -> str:
 
 
 def plain_text(body: bytes) -> str:
-    """Return a text body without a leading status code; "" for binary data or broken JSON."""
+    """Return a text body without a status code; "" for binary or broken JSON."""
     text = body[: 4 * _SHOWN].decode(errors="replace")
     if text.lstrip()[:1] in {"{", "["}:
         return ""

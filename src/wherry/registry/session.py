@@ -1,4 +1,4 @@
-"""What all requests of a client share: connections, tokens, schemes, cached documents."""
+"""The state that all requests of a client share: connections, tokens, caches."""
 
 from __future__ import annotations
 

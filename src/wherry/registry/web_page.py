@@ -1,4 +1,4 @@
-"""Web pages in place of a registry's response, as captive portals and proxies send them."""
+"""Web pages instead of registry responses, from portals and proxies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ MAX_PAGE = 2**20  # bytes of a possible page that are compared with a blob's dig
 
 
 def refuse_page(response: HttpResponse, body: bytes, where: Places, wanted: str) -> None:
-    """Raise `NetworkError` if the body is a page and not ``wanted`` (a noun with its article)."""
+    """Raise `NetworkError` if the body is a page and not ``wanted``.
+
+    ``wanted`` is a noun with its article, for the message.
+    """
     if is_page(response.header("Content-Type"), body):
         raise _page_error(response, body, where, wanted)
 
@@ -35,7 +38,7 @@ def _page_error(response: HttpResponse, body: bytes, where: Places, wanted: str)
 
 
 class PageWatch:
-    """A blob's stream that raises `NetworkError` if a web page comes instead of the blob.
+    """A blob's stream that raises `NetworkError` for a web page instead.
 
     Some blobs are web pages, so a page is an error only if it does not match the digest.
     """

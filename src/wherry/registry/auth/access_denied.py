@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def denial_hint(store: CredentialStore, endpoint: Endpoint, repository: str) -> str:
-    """Return which credentials did not suffice, or that none were found, and what to try."""
+    """Return which credentials failed, or that there are none, and what to try."""
     host = endpoint.name
     lookups = store.look_up(host, repository, own=endpoint.own)
     lines = []

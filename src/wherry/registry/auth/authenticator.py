@@ -1,4 +1,4 @@
-"""Answering challenges with credentials and tokens; loaded with the first challenge."""
+"""Answering challenges with credentials and tokens; loaded on first use."""
 
 from __future__ import annotations
 

@@ -163,7 +163,7 @@ def select_challenges(
 
 
 def describe_challenges(headers: Iterable[str]) -> str:
-    """Describe challenges, as in ``Bearer from https://auth.docker.io/token``; "" for none."""
+    """Describe challenges, as in ``Bearer from https://auth.docker.io/token``."""
     found = []
     for challenge in parse_challenges(headers):
         realm = challenge.get("realm").partition("?")[0] if challenge.scheme == "bearer" else ""
@@ -176,7 +176,7 @@ def describe_challenges(headers: Iterable[str]) -> str:
 def make_token_request(
     challenge: Challenge, scopes: Sequence[str], credentials: Credentials | None
 ) -> TokenRequest:
-    """Make a token request (distribution, Token Authentication and OAuth2 specifications)."""
+    """Make a token request (distribution, Token and OAuth2 Authentication)."""
     realm, service = challenge.get("realm"), challenge.get("service")
     if credentials is not None and credentials.identity_token:
         form = {
@@ -244,7 +244,7 @@ def refuses_grant(raw: bytes) -> bool:
 
 
 def is_anonymous(token: str) -> bool:
-    """Return whether a token is a JWT for an unauthenticated client, with an empty ``sub``.
+    """Return whether a token is a JWT with an empty ``sub``, for no user.
 
     Some token servers issue one for a wrong password (distribution, Token Authentication
     Implementation: ``sub`` is empty if the client was not authenticated).

@@ -1,4 +1,4 @@
-"""Files with credentials: containers-auth.json(5), docker's config.json and ``.dockercfg``."""
+"""Files with credentials: containers-auth.json(5), config.json, .dockercfg."""
 
 from __future__ import annotations
 
@@ -115,12 +115,12 @@ def entries_of(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
 
 
 def bare_host(key: str) -> str:
-    """Reduce a URL such as ``https://index.docker.io/v1/`` to its host; keep other keys."""
+    """Reduce a URL like ``https://index.docker.io/v1/`` to its host."""
     return key.partition("://")[2].partition("/")[0] if "://" in key else key
 
 
 def decode(entry: Any, file: Path, key: str) -> tuple[Credentials | None, str]:
-    """Return the credentials of an entry, or None and its problem; "" for an empty entry.
+    """Return the credentials of an entry, or None and its problem, if any.
 
     Raises:
         WherryError: ``auth`` is not base64.

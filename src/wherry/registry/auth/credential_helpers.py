@@ -1,4 +1,4 @@
-"""The protocol of credential helpers (github.com/docker/docker-credential-helpers).
+"""Credential helpers (github.com/docker/docker-credential-helpers).
 
 A helper is the program ``docker-credential-NAME``. It gets an action as its only argument and a
 server or a JSON object on stdin. It writes its reply or an error to stdout.
@@ -70,7 +70,7 @@ def get(
 
 
 def _parse(output: bytes) -> tuple[str, Secret] | None:
-    """Return the user and the secret in a helper's output; None if it cannot be parsed."""
+    """Return the user and the secret in a helper's output; None if invalid."""
     try:
         found: Any = read_json(output)
         user, secret = found["Username"], found["Secret"]

@@ -1,4 +1,4 @@
-"""Looking credentials up in the files and helpers that podman, skopeo and docker use."""
+"""Looking credentials up in the files and helpers of podman and docker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AUTH_FILES = "containers-auth.json"
 
 
 class CredentialLookup(Record):
-    """A place that was searched, the outcome in words, and the credentials found there."""
+    """A place that was searched, the outcome, and the credentials found."""
 
     place: str
     outcome: str

@@ -1,4 +1,4 @@
-"""Storing and removing credentials, in files that are replaced atomically and in helpers."""
+"""Storing and removing credentials, in files and in helpers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _HUB = "docker.io"
 
 
 class CredentialKey(NamedTuple):
-    """The scope of stored credentials: a host, or the repositories below ``path`` on it."""
+    """The scope of stored credentials: a host, or ``path`` on it."""
 
     host: str
     path: str = ""
@@ -73,7 +73,7 @@ class CredentialKey(NamedTuple):
 
 
 def save(files: Sequence[Path], default: Path, key: CredentialKey, credentials: Credentials) -> str:
-    """Store credentials where look-ups find them, and return that place. This is idempotent.
+    """Store credentials where look-ups find them, and return that place.
 
     If the files name a helper for the host before any of them has an entry, the helper stores
     them. Otherwise they become an entry of ``default``, which has mode 0600. Its other content

@@ -1,4 +1,4 @@
-"""Sending a call until the registry accepts its authorization; loaded on the first refusal."""
+"""Sending a call until its authorization is accepted; loaded on first use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SUPPORTED_SCHEMES = {"basic", "bearer"}
 
 
 class AuthorizedCall:
-    """A call, and the authorizations that have been tried for it. One thread uses it once."""
+    """A call and the authorizations tried for it. One thread uses it once."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class AuthorizedCall:
         self._attempts = AuthAttempts(authenticator, cancel)
 
     def send(self, first: HttpResponse | None = None) -> HttpResponse:
-        """Return the response; ``first`` is that to the call without authorization, if sent.
+        """Return the response; ``first`` is that to an unauthorized call, if sent.
 
         Raises:
             Unauthorized: The status is 401. For a HEAD it is returned instead if the same
@@ -154,7 +154,7 @@ class AuthorizedCall:
             self._state.challenges = PREEMPTIVE
 
     def _raise_refusal(self, response: HttpResponse, body: bytes) -> HttpResponse:
-        """Raise `Unauthorized`; repeat a HEAD as GET first, since its response has no body."""
+        """Raise `Unauthorized`; repeat a HEAD as GET first to get a message."""
         if self._call.method == "HEAD":
             again = self._send(self._attempts.last, self._call.replace(method="GET"))
             body = again.read_secret(MAX_ERROR)

@@ -6,7 +6,7 @@ from wherry.errors import WherryError
 
 
 class HelperFailure(WherryError):
-    """A credential helper is missing, fails, takes too long or writes an invalid reply."""
+    """A credential helper is missing, failed, or took too long."""
 
 
 def helper_failure(name: str, message: str) -> HelperFailure:

@@ -1,4 +1,4 @@
-"""Fetching bearer tokens, and caching them until they expire; loaded with the first challenge."""
+"""Fetching bearer tokens and caching them; loaded on first use."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _NOT_SENT = "no credentials were sent there"
 
 
 class UnsafeRealm(Exception):
-    """The realm cannot be requested, or credentials must not be sent to it; see ``error``."""
+    """The realm is no URL, or must not get credentials; see ``error``."""
 
     def __init__(self, error: Unauthorized) -> None:
         super().__init__(str(error))
@@ -104,7 +104,7 @@ class TokenSource:
         credentials: Credentials | None,
         cancel: CancelToken,
     ) -> Token:
-        """Fetch a token in one attempt; the retries of the call that needs it include this."""
+        """Fetch a token in one attempt; retries belong to the call that needs it."""
         name = context.endpoint.name
         if not is_http_url(challenge.get("realm")):
             raise _unsafe_realm(

@@ -1,4 +1,4 @@
-"""HTTP connections that can be cancelled at any moment and may lead through a proxy."""
+"""HTTP connections that can be cancelled and may lead through a proxy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RECEIVE_BUFFER = 1 << 19
 
 
 class Route(Record):
-    """The way to a host: directly or through ``proxy``, in TLS if there is a ``context``.
+    """The way to a host: through ``proxy`` if any, in TLS with a ``context``.
 
     An HTTP proxy gets absolute URLs for http and CONNECT for https. A SOCKS5 proxy tunnels both.
     ``receive_buffer`` is in bytes; None leaves the size to the system.
@@ -125,7 +125,7 @@ class Connection(http.client.HTTPConnection):
                 raise ProxyFailure from error
 
     def _start_tls(self, context: ssl.SSLContext, name: str) -> None:
-        """Start TLS; store the socket before the handshake, for children that fork meanwhile."""
+        """Start TLS; store the socket first, for children that fork meanwhile."""
         secured = context.wrap_socket(
             self.sock, server_hostname=name, do_handshake_on_connect=False
         )
@@ -237,7 +237,7 @@ class Connection(http.client.HTTPConnection):
 
 
 def _abandon(sock: socket.socket) -> None:
-    """Close a descriptor that another process shares, even if objects still refer to it."""
+    """Close a shared descriptor, even if objects still refer to it."""
     descriptor = sock.detach()
     if descriptor >= 0:
         # The TLS layer keeps the number, which a new file may reuse: this removes the layer.

@@ -62,7 +62,7 @@ class _Peer(NamedTuple):
 def network_error(
     error: BaseException, request: HttpRequest, cancel: CancelToken, proxy: ProxyAddress | None
 ) -> WherryError:
-    """Return the `NetworkError` for an error; raise `Cancelled` if a cancellation caused it."""
+    """Return the `NetworkError` for an error; raise `Cancelled` if cancelled."""
     cancel.check()
     found = _translate(error, request, proxy)
     if proxy is not None and proxy.variable and not found.hint:
@@ -126,7 +126,7 @@ def was_dropped(error: NetworkError) -> bool:
 
 
 def spoke_tls(error: NetworkError) -> bool:
-    """Return whether the peer speaks TLS and the handshake failed, as with a bad certificate."""
+    """Return whether a peer that speaks TLS caused the error."""
     early = ssl.SSLEOFError | ssl.SSLZeroReturnError
     cause = error.__cause__
     failed = isinstance(cause, ssl.SSLError) and not isinstance(cause, early)
@@ -226,7 +226,7 @@ def _tls_failure(error: ssl.SSLError, peer: _Peer) -> NetworkError:
 
 
 def _certificate_failure(cause: ssl.SSLCertVerificationError, peer: _Peer) -> NetworkError:
-    """Return the error for a certificate with another name, an invalid date or no trust."""
+    """Return the error for a certificate: its name, its dates, or its trust."""
     problem = cause.verify_message.rstrip(".")
     if cause.verify_code in _NAME_MISMATCH:
         said = f"its certificate is for another name ({problem})"

@@ -1,4 +1,4 @@
-"""Choosing a proxy by ``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``."""
+"""Choosing a proxy by ``HTTPS_PROXY``, ``NO_PROXY`` and the like."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_SOCKS = 255  # characters of a user name, and of a password (RFC 1929, 2)
 
 
 class ProxyAddress(Record):
-    """The address of a proxy; its text omits ``user`` and ``password``, which may be empty.
+    """The address of a proxy; its text omits ``user`` and ``password``.
 
     With ``socks5`` the client looks names up. With ``socks5h``, and ``socks`` as desktops write
     it, the proxy does. ``variable`` is the environment variable, or the path of the
@@ -97,7 +97,7 @@ class ProxySettings(Record):
 
 
 def _matches(entry: str, host: str, port: int, address: IPv4Address | IPv6Address | None) -> bool:
-    """Return whether an entry of ``NO_PROXY`` matches a host: by network, address or name."""
+    """Return whether an entry of ``NO_PROXY`` matches a host."""
     if entry == "*":
         return True
     if "/" in entry:

@@ -38,13 +38,13 @@ class HttpRequest(Record):
 
 
 def public_url(url: str) -> str:
-    """Return a URL without user, password and query; signed redirects have secrets there."""
+    """Return a URL without user, password and query, which may be secrets."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def quoted_target(target: str) -> str:
-    """Quote the bytes that a request target must not contain; leave signed URLs unchanged.
+    """Quote what a request target must not contain; keep signed URLs unchanged.
 
     Header fields are decoded as Latin-1, so encoding restores the bytes that a server sent.
     """

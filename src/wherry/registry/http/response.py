@@ -25,7 +25,7 @@ _DRAINED = 64 * 1024  # bytes; reading them takes less time than a new connectio
 
 
 class Exchange(Record):
-    """A request and its response, as passed to ``on_request``; ``url`` holds no secrets.
+    """A request and its response for ``on_request``; ``url`` has no secrets.
 
     ``seconds`` is the time until the head of the response. ``rate_limit`` is the value of
     ``RateLimit-Remaining``.
@@ -109,7 +109,7 @@ class HttpResponse:
         self._pooled.response.expect_document()
 
     def read(self, limit: int) -> bytes:
-        """Return the body, or its first ``limit + 1`` bytes if it is longer than ``limit``."""
+        """Return the body, or ``limit + 1`` bytes of a longer one."""
         self.expect_document()
         body = io.BytesIO()  # unlike a local variable of bytes, its repr shows no content
         left = limit + 1

@@ -1,4 +1,4 @@
-"""Connecting to a host through a SOCKS5 proxy (RFC 1928, RFC 1929); loaded on first use."""
+"""Connecting through a SOCKS5 proxy (RFC 1928, 1929); loaded on first use."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def connect_through(
     dial: Callable[[], socket.socket],
     until: float = math.inf,
 ) -> tuple[socket.socket, str]:
-    """Connect to the first of ``hosts`` that the proxy reaches; return it with the socket.
+    """Connect to the first of ``hosts`` that the proxy reaches, and return both.
 
     Args:
         proxy: The proxy, with the credentials for it.

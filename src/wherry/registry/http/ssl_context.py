@@ -1,4 +1,4 @@
-"""TLS contexts: trusted authorities and client certificates; loaded for https only."""
+"""TLS contexts: authorities and client certificates; loaded for https only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_AUTHORITIES = 64 * 2**20  # bytes of a file of certificates
 
 
 def make_context(tls: TlsSettings, bundle: CaBundle | None) -> ssl.SSLContext:
-    """Make a TLS context, which connections share because loading authorities takes long.
+    """Make a TLS context. Connections share it, since loading takes long.
 
     Raises:
         WherryError: A file cannot be used; the message names it.
@@ -50,7 +50,7 @@ def make_context(tls: TlsSettings, bundle: CaBundle | None) -> ssl.SSLContext:
 
 
 def _load_default_authorities(context: ssl.SSLContext, bundle: CaBundle | None) -> None:
-    """Load the default authorities; OpenSSL itself reads ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``."""
+    """Load the default authorities, or those of the variable."""
     if bundle is None:
         context.load_default_certs()
         return
@@ -95,7 +95,7 @@ def _load_authorities(
 
 
 def _check(path: Path, *where: object) -> None:
-    """Raise `WherryError` for a FIFO, device or huge file, on which OpenSSL would block."""
+    """Raise `WherryError` for a FIFO, device or huge file: OpenSSL would block."""
     try:
         check_regular(path, _MAX_AUTHORITIES)
     except OSError as error:

@@ -38,7 +38,7 @@ class TunnelRefusal(OSError):
 def open_tunnel(
     sock: socket.socket, host: str, port: int, proxy: ProxyAddress, timeouts: Timeouts
 ) -> None:
-    """Have a proxy connect to a host (RFC 9110, 9.3.6); raise `TunnelRefusal` if it does not."""
+    """Have a proxy connect to a host (RFC 9110, 9.3.6), or raise `TunnelRefusal`."""
     sock.sendall(_request(host, port, proxy))
     response = StrictResponse(sock, method="CONNECT", timeouts=timeouts)
     try:
@@ -57,7 +57,7 @@ def _request(host: str, port: int, proxy: ProxyAddress) -> SecretBytes:
 
 
 class InnerTls:
-    """TLS with a host inside TLS with the proxy: the part of a socket that `http.client` uses.
+    """A socket for `http.client` with TLS to a host inside TLS to the proxy.
 
     The handshake may take ``seconds``. It raises the same errors as `ssl.SSLSocket`.
     """
