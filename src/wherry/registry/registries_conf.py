@@ -78,8 +78,8 @@ class RegistriesConf(Record):
     def find(self, name: str) -> RegistryTable | None:
         """Return the table with the longest prefix that matches ``name``.
 
-        ``name`` has no tag and no digest. Of two prefixes with the same length the first in alphabetical order counts, such as
-        ``*.example.com`` before ``a.example.com``.
+        ``name`` has no tag and no digest. Of two prefixes with the same length the first in
+        alphabetical order counts, such as ``*.example.com`` before ``a.example.com``.
         """
         matching = [table for table in self.tables if table.match(name) is not None]
         return min(matching, key=lambda table: (-len(table.prefix), table.prefix), default=None)
