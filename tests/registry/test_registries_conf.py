@@ -155,7 +155,7 @@ def test_mirrors_for_tags_and_for_digests(
          'pull-from-mirror="some"'), "digest-only"),
         (('[[registry]]\nlocation="h"\nmirror-by-digest-only=true\n[[registry.mirror]]\n'
          'location="m.x"\npull-from-mirror="all"'), "mirror-by-digest-only"),
-        ('[[registry]]\nlocation="h"\nproxy="p.example:80"', "registry[0].proxy: is not an address"),
+        ('[[registry]]\nlocation="h"\nproxy="p.example:80"', "[0].proxy: is not an address"),
         ('[[registry]]\nlocation="h"\nproxy="ftp://p"', "registry[0].proxy: ftp proxies are not"),
         ('[[registry]]\nlocation="h"\nproxy="http://"', "registry[0].proxy: not an address"),
         ('[[registry]]\nlocation="h"\nproxy=1', "registry[0].proxy: is a number"),
