@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,11 +25,14 @@ from wherry.model.reference import Reference
 from wherry.ops.open_source import make_repository
 from wherry.registry.auth.credential_store import CredentialStore
 from wherry.registry.http.deadlines import Timeouts
+from wherry.registry.repository_sink import RepositorySink
 from wherry.registry.session import Session
+from wherry.registry.upload_options import UploadOptions
 from wherry.store import LocalStore
 from wherry.store.source import StoreSource
 from wherry.testing import (
     BuiltImage,
+    Distribution,
     FakeRegistry,
     SinkContract,
     SourceContract,
@@ -116,6 +121,54 @@ class TestFlatDirectory(InDirectory, SourceContract):
         write_files(self.path, flat_files(image))
         with contextlib.closing(DirectoryFiles(str(self.path))) as files:
             yield FlatDirectory(files), Digest.parse(image.digest)
+
+
+@contextlib.contextmanager
+def repository(host: str, name: str) -> Iterator[tuple[RepositorySink, Source]]:
+    """Yield a repository as a sink and as a source, over one session."""
+    session = Session(
+        connections=8,
+        credentials=CredentialStore((), None),
+        timeouts=Timeouts(connect=5.0, read=5.0),
+        policy=RetryPolicy(attempts=1),
+    )
+    reference = Reference.parse(f"{host}/{name}:t")
+    options = UploadOptions(session.policy, session.upload_pauses)
+    source = make_repository(session, reference, Emitter(ignore, "app"), CancelToken())
+    with contextlib.closing(session):
+        yield RepositorySink(session, reference, options), source
+
+
+@pytest.mark.usefixtures("environment")
+class TestRepositorySink(SinkContract):
+    """A repository of the fake registry, written to."""
+
+    @contextlib.contextmanager
+    def sink(self) -> Iterator[tuple[Sink, Source]]:
+        with FakeRegistry() as registry, repository(registry.host, "team/app") as both:
+            yield both
+
+
+@pytest.mark.peer
+@pytest.mark.usefixtures("environment")
+class TestDistributionSink(SinkContract):
+    """A repository of Distribution 2.8, which names sha512 blobs by their sha256."""
+
+    _registry: Distribution
+    _names = itertools.count()
+
+    @pytest.fixture(autouse=True)
+    def _with_registry(self, distribution: Distribution) -> None:
+        self._registry = distribution
+
+    @contextlib.contextmanager
+    def sink(self) -> Iterator[tuple[Sink, Source]]:
+        name = f"contract/app{os.getpid()}-{next(self._names)}"
+        with repository(self._registry.host, name) as both:
+            yield both
+
+    @pytest.mark.skip(reason="Distribution 2.8 names sha512 blobs by sha256")
+    def test_sha512(self) -> None: ...
 
 
 class TestRepository(SourceContract):

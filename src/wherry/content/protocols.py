@@ -109,6 +109,11 @@ if TYPE_CHECKING:
         """Store images: blobs first, then the documents that name them."""
 
         @property
+        def follows(self) -> bool:
+            """Whether `put` can compute DiffIDs; if not, receipts have none."""
+            ...
+
+        @property
         def image_limit(self) -> int:
             """Bytes that the layers of one image may have together."""
             ...

@@ -53,6 +53,7 @@ class UploadSource:
         """Forget what has been read: another upload begins."""
         self._hasher = self._blob.descriptor.digest.hasher()
         self._hashed = 0
+        self._has_more = False
         self.furthest = 0
 
     def body(self, start: int, length: int | None) -> StreamBody:
@@ -71,6 +72,10 @@ class UploadSource:
         except WherryError as error:
             raise SourceFailure(error) from error
         return opened.stream
+
+    def note_more(self) -> None:
+        """Note that the blob goes on after its stated size."""
+        self._has_more = True
 
     def note(self, position: int, data: bytes) -> None:
         """Count and hash bytes that were read at ``position``; each is hashed once, in order."""
@@ -94,6 +99,8 @@ class UploadSource:
         """Return a small blob, or less if it ends before ``size``; raises `SourceFailure`."""
         stream, data = _SourceStream(self, 0), bytearray()
         with contextlib.closing(stream):
+            if not size:
+                stream.look_beyond()
             while len(data) < size and (more := stream.read1(size - len(data))):
                 data += more
         return bytes(data)
@@ -111,9 +118,11 @@ class UploadSource:
         if self._hashed < (self.furthest if self.size is None else self.size):
             return True
         if self._is_whole():
+            if self._has_more:
+                raise SourceFailure(self._wrong_size(f"more than {self.size:,}"))
             self.size = self.furthest if self.size is None else self.size
             return True
-        if self.size is not None and not self._blob.exact and self._has_more(self.size):
+        if self._has_more and not self._blob.exact:
             self.size = None
             return False
         if self._blob.descriptor.size not in {None, self.furthest}:
@@ -134,13 +143,6 @@ class UploadSource:
     def _is_whole(self) -> bool:
         return self._hasher.hexdigest() == self._blob.descriptor.digest.hex
 
-    def _has_more(self, size: int) -> bool:
-        stream = self.open(size)
-        try:
-            return bool(stream.read1(1))
-        finally:
-            stream.close()
-
     def _wrong_size(self, actual: str) -> IntegrityError:
         descriptor = self._blob.descriptor
         if descriptor.size is None:
@@ -160,17 +162,27 @@ class _SourceStream:
         self._stream: Stream | None = None
 
     def read1(self, size: int) -> bytes:
+        data = self._read(size)
+        self._source.note(self._position, data)
+        self._position += len(data)
+        if data and self._position == self._source.size:
+            self.look_beyond()
+        return data
+
+    def look_beyond(self) -> None:
+        """Find out whether the blob goes on where it should end."""
+        if self._read(1):
+            self._source.note_more()
+
+    def _read(self, size: int) -> bytes:
         if self._stream is None:
             self._stream = self._source.open(self._position)
         try:
-            data = self._stream.read1(size)
+            return self._stream.read1(size)
         except Cancelled:
             raise
         except WherryError as error:
             raise SourceFailure(error) from error
-        self._source.note(self._position, data)
-        self._position += len(data)
-        return data
 
     def close(self) -> None:
         if self._stream is not None:

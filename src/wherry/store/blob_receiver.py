@@ -40,6 +40,8 @@ class BlobReceiver:
     manager. Methods may be called from any thread.
     """
 
+    follows = True
+
     def __init__(self, files: BlobFiles, db: Database, limits: Limits) -> None:
         self._files = files
         self.db = db

@@ -63,6 +63,11 @@ class SinkUnderTest:
         self._sink = sink
         self._source = source
 
+    @property
+    def follows(self) -> bool:
+        """Whether the sink can compute DiffIDs."""
+        return self._sink.follows
+
     def put(
         self,
         content: bytes | FakeBlob,

@@ -1,0 +1,234 @@
+"""A repository of a registry as a sink of images: blobs, documents and tags."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+from wherry.content.pipeline import Limits
+from wherry.content.protocols import Busy, Receipt
+from wherry.content.retry import retry_after, run
+from wherry.errors import NotFound, WherryError
+from wherry.registry.distribution_api import DistributionApi
+from wherry.registry.uploads import upload_blob
+from wherry.registry.write_api import WriteApi
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import Blob
+    from wherry.model.descriptor import Descriptor
+    from wherry.model.digest import Digest
+    from wherry.model.reference import Reference
+    from wherry.registry.session import Session
+    from wherry.registry.upload_location import UploadState
+    from wherry.registry.upload_options import UploadOptions
+
+    T = TypeVar("T")
+
+
+class RepositorySink:
+    """One repository, written to at the registry itself; mirrors are left out. Thread-safe.
+
+    Args:
+        session: The session of the client.
+        reference: The repository; its tag or digest does not matter.
+        options: What the uploads share: retries, pauses, kept sessions.
+    """
+
+    remote = True
+    mounts = True
+    follows = False  # DiffIDs need decompression, and content passes through as it is
+    image_limit = Limits().image
+
+    def __init__(self, session: Session, reference: Reference, options: UploadOptions) -> None:
+        self.reference = reference
+        endpoint = session.hosts.endpoints(reference, warn=options.warn)[-1]
+        self.api = WriteApi(session, endpoint)
+        self._reader = DistributionApi(session, endpoint)
+        self._options = options
+        self._lock = threading.Lock()
+        self._writing: dict[Digest, int] = {}
+        self._begun: dict[Digest, UploadState] = {}
+        self._documents: dict[Digest, bytes] = {}
+        self._takes_tags = True
+
+    @property
+    def label(self) -> str:
+        """The repository's name."""
+        return self.reference.name
+
+    def has(self, descriptor: Descriptor, cancel: CancelToken) -> bool:
+        """Return whether the repository has a blob.
+
+        Raises:
+            Unauthorized: The registry wants other credentials.
+            Denied: The credentials do not suffice.
+            NetworkError: The registry did not answer.
+        """
+        return self._ask(cancel, lambda: self.api.has_blob(descriptor.digest, cancel))
+
+    def resolve(self, tag_or_digest: str, cancel: CancelToken) -> Digest | None:
+        """Return the digest of a manifest by the word of the registry, or None."""
+        return self._ask(cancel, lambda: self.api.head_manifest(tag_or_digest, cancel))
+
+    def mount(
+        self, descriptor: Descriptor, sources: Sequence[str], cancel: CancelToken
+    ) -> str | None:
+        """Mount a blob from another repository of the registry.
+
+        Where a registry does not mount, it may start an upload; the next `put` uses that.
+
+        Args:
+            descriptor: The blob.
+            sources: The repositories to try in order; "" lets the registry choose.
+            cancel: Cancels the calls.
+
+        Returns:
+            The repository that the blob was mounted from, or None.
+        """
+        for source in sources:
+            attempt = partial(self.api.mount, descriptor.digest, source, cancel)
+            try:
+                begun = self._ask(cancel, attempt)
+            except NotFound:
+                continue
+            if begun is None:
+                self._drop_begun(descriptor.digest, None, cancel)
+                return source
+            self._drop_begun(descriptor.digest, begun, cancel)
+        return None
+
+    def _drop_begun(
+        self, digest: Digest, following: UploadState | None, cancel: CancelToken
+    ) -> None:
+        """Keep the ``following`` session for `put`, and delete the one kept before."""
+        with self._lock:
+            former = self._begun.pop(digest, None)
+            if following is not None:
+                self._begun[digest] = following
+        if former is not None:
+            try:
+                self.api.cancel_upload(former.location, digest, cancel)
+            except WherryError:
+                cancel.check()  # the registry drops it after a while
+
+    def put(
+        self,
+        blob: Blob,
+        *,
+        follow: bool = False,
+        cancel: CancelToken,
+        on_bytes: Callable[[int], None],
+    ) -> Receipt:
+        """Upload a blob unless the repository has it; idempotent.
+
+        ``follow`` has no effect: see `follows`. A session that `mount` started is used without
+        asking first whether the blob is there.
+
+        Raises:
+            Busy: Another thread uploads the same blob by this sink.
+            IntegrityError: The source does not have the digest; nothing is stored.
+            RegistryError: The registry refuses the blob.
+        """
+        del follow
+        digest = blob.descriptor.digest
+        with self._lock:
+            if digest in self._writing:
+                raise Busy(self._writing[digest])
+            self._writing[digest] = 0
+            begun = self._begun.pop(digest, None)
+
+        def report(sent: int) -> None:
+            self._writing[digest] = sent
+            on_bytes(sent)
+
+        try:
+            return self._put(blob, begun, cancel, report)
+        finally:
+            with self._lock:
+                del self._writing[digest]
+
+    def _put(
+        self,
+        blob: Blob,
+        begun: UploadState | None,
+        cancel: CancelToken,
+        on_bytes: Callable[[int], None],
+    ) -> Receipt:
+        descriptor = blob.descriptor
+        if begun is None and self.has(descriptor, cancel):
+            if descriptor.size is not None:
+                on_bytes(descriptor.size)
+            return Receipt(descriptor, existed=True)
+        size = upload_blob(self.api, blob, self._options, cancel, on_bytes, begun)
+        return Receipt(descriptor._replace(size=size))
+
+    def put_document(
+        self,
+        descriptor: Descriptor,
+        raw: bytes,
+        children: Sequence[tuple[Digest, bool]],
+        cancel: CancelToken,
+    ) -> None:
+        """Store a document under its digest, after what it names; idempotent.
+
+        Raises:
+            RegistryError: The registry refuses the document, or lacks what it names.
+            IntegrityError: The registry has stored other bytes.
+        """
+        del children  # the registry checks them itself
+        self._ask(cancel, lambda: self.api.put_manifest(descriptor, raw, cancel))
+        with self._lock:
+            self._documents[descriptor.digest] = raw
+
+    def name(self, name: str, root: Descriptor, cancel: CancelToken) -> None:
+        """Set a tag to a document that the repository has; always last."""
+        self.set_tags((name,), root, cancel)
+
+    def set_tags(self, tags: Sequence[str], root: Descriptor, cancel: CancelToken) -> None:
+        """Set tags to a document that the repository has.
+
+        Several tags take one request where the registry confirms them by ``OCI-Tag`` (OCI
+        distribution spec 1.2), else one for each.
+        """
+        raw = self._raw(root, cancel)
+        left = list(tags)
+        if len(left) > 1 and self._takes_tags:
+            receipt = self._ask(
+                cancel, lambda: self.api.put_manifest(root, raw, cancel, tags=tuple(left))
+            )
+            self._takes_tags = bool(receipt.tags)
+            left = [tag for tag in left if tag not in receipt.tags]
+        for tag in left:
+            self._ask(cancel, partial(self.api.put_manifest, root, raw, cancel, tag=tag))
+
+    def _raw(self, root: Descriptor, cancel: CancelToken) -> bytes:
+        """Return the bytes of a document: as they were put, or as the registry has them."""
+        with self._lock:
+            known = self._documents.get(root.digest)
+        if known is not None:
+            return known
+        from wherry.model.manifest import parse_named
+
+        served = self._ask(cancel, lambda: self._reader.get_manifest(str(root.digest), cancel))
+        parse_named(root.digest, served.raw, served.media_type)  # raises if it is another one
+        return served.raw
+
+    def _ask(self, cancel: CancelToken, call: Callable[[], T]) -> T:
+        """Call until it succeeds, as the policy says; obey the pauses of the host."""
+        host, pauses = self.api.endpoint.host, self._options.pauses
+
+        def attempt() -> T:
+            pauses.wait(host, cancel)
+            return call()
+
+        def note(pause: float, error: WherryError) -> None:
+            if retry_after(error) is not None:
+                pauses.hold(host, pause)
+            self._options.on_retry(pause, error)
+
+        return run(self._options.policy, cancel, attempt, note)

@@ -1,0 +1,186 @@
+"""A repository as a sink: mounts, documents, tags, and what other clients then see."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from wherry.content.cancel import CancelToken
+from wherry.content.protocols import blob_of
+from wherry.content.retry import RetryPolicy
+from wherry.errors import IntegrityError, RegistryError
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.model.reference import Reference
+from wherry.registry.repository_sink import RepositorySink
+from wherry.registry.session import Session
+from wherry.registry.upload_options import UploadOptions
+from wherry.testing import (
+    Distribution,
+    FakeRegistry,
+    Fault,
+    FixedReply,
+    Replace,
+    build_image,
+    pseudo_random_files,
+    tar_layer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wherry import Client
+    from wherry.testing import BuiltImage
+    from wherry.testing._behaviours import RegistryName
+
+    Peer = Callable[..., str]
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+TOKEN = CancelToken()
+IMAGE = build_image(
+    [tar_layer({"etc/motd": b"hello"}), tar_layer(pseudo_random_files(3, 3 * 2**20, 3))]
+)
+ROOT = Descriptor.of(IMAGE.manifest.data, IMAGE.manifest.media_type)
+LAYER = Descriptor.of(IMAGE.layers[0].data, "")
+NAMES: list[RegistryName] = [
+    *("acr", "artifactory", "distribution-2.8", "ecr", "gar", "ghcr"),
+    *("gitlab", "harbor", "hub", "keppel", "nexus", "quay"),
+]
+
+
+@contextlib.contextmanager
+def sink_of(host: str, name: str = "app") -> Iterator[RepositorySink]:
+    policy = RetryPolicy(attempts=3, first=0.001)
+    with contextlib.closing(Session(connections=2, policy=policy)) as session:
+        options = UploadOptions(policy, session.upload_pauses)
+        yield RepositorySink(session, Reference.parse(f"{host}/{name}"), options)
+
+
+@pytest.fixture
+def sink(fake: FakeRegistry) -> Iterator[RepositorySink]:
+    with sink_of(fake.host) as made:
+        yield made
+
+
+def put(sink: RepositorySink, data: bytes) -> Any:
+    blob = blob_of(Descriptor.of(data, ""), data)
+    return sink.put(blob, cancel=TOKEN, on_bytes=lambda _: None)
+
+
+def push(sink: RepositorySink, image: BuiltImage, *tags: str) -> None:
+    for piece in image.blobs():
+        put(sink, piece.data)
+    root = Descriptor.of(image.manifest.data, image.manifest.media_type)
+    sink.put_document(root, image.manifest.data, [], TOKEN)
+    sink.set_tags(tags, root, TOKEN)
+
+
+def methods(registry: FakeRegistry) -> list[str]:
+    return [request.method for request in registry.requests]
+
+
+def test_the_sink_describes_itself(fake: FakeRegistry, sink: RepositorySink) -> None:
+    assert sink.label == f"{fake.host}/app"
+    assert not sink.has(LAYER, TOKEN)
+    assert not put(sink, IMAGE.layers[0].data).existed
+    assert sink.has(LAYER, TOKEN)
+
+
+def test_a_mounted_blob_is_not_sent(fake: FakeRegistry, sink: RepositorySink) -> None:
+    fake.add_image("base", IMAGE)
+    assert sink.mount(LAYER, ("nothing", "base"), TOKEN) == "base"
+    assert fake.uploads.open_sessions == 0
+    assert put(sink, IMAGE.layers[0].data).existed
+
+
+def test_a_mount_that_starts_an_upload(fake: FakeRegistry, sink: RepositorySink) -> None:
+    """The session is used: no other one is started, and nothing is asked for again."""
+    assert sink.mount(LAYER, ("nothing", ""), TOKEN) is None
+    fake.inject(Fault(FixedReply(500), method="HEAD"))
+    assert not put(sink, IMAGE.layers[0].data).existed
+    assert methods(fake) == ["POST", "POST", "DELETE", "PUT"]
+    assert fake.uploads.open_sessions == 0
+
+
+def test_a_refused_mount(fake: FakeRegistry, sink: RepositorySink) -> None:
+    fake.add_image("base", IMAGE)
+    for status in (401, 403, 404):
+        fake.inject(Fault(FixedReply(status), path="from=secret"))
+        assert sink.mount(LAYER, ("secret",), TOKEN) is None
+        fake.faults.clear()
+    assert sink.mount(LAYER, ("secret", "base"), TOKEN) == "base"
+
+
+@pytest.mark.parametrize("takes_tags", [False, True])
+def test_several_tags(takes_tags: bool) -> None:
+    with FakeRegistry(takes_tags=takes_tags) as registry, sink_of(registry.host) as sink:
+        push(sink, IMAGE, "a", "b", "c")
+        assert registry.tags["app"] == dict.fromkeys("abc", IMAGE.digest)
+        puts = [one for one in registry.requests if "/manifests/" in one.path]
+        assert len(puts) == (2 if takes_tags else 5)
+        registry.clear()
+        sink.set_tags(("d", "e"), ROOT, TOKEN)
+        assert methods(registry) == ["PUT"] * (1 if takes_tags else 2)
+
+
+def test_a_tag_for_what_is_there(fake: FakeRegistry, sink: RepositorySink) -> None:
+    fake.add_image("app", IMAGE, "old")
+    assert sink.resolve("old", TOKEN) == ROOT.digest
+    assert sink.resolve("new", TOKEN) is None
+    sink.name("new", ROOT, TOKEN)
+    assert fake.tags["app"]["new"] == IMAGE.digest
+    assert methods(fake) == ["HEAD", "HEAD", "GET", "PUT"]
+
+
+def test_a_registry_whose_manifest_is_damaged(fake: FakeRegistry, sink: RepositorySink) -> None:
+    fake.add_image("app", IMAGE)
+    fake.inject(Fault(Replace(b"{}"), method="GET"))
+    with pytest.raises(IntegrityError):
+        sink.name("new", ROOT, TOKEN)
+    assert fake.tags["app"] == {}
+
+
+def test_documents_before_their_blobs_are_refused(fake: FakeRegistry, sink: RepositorySink) -> None:
+    with pytest.raises(RegistryError, match="MANIFEST_BLOB_UNKNOWN"):
+        sink.put_document(ROOT, IMAGE.manifest.data, [], TOKEN)
+    assert fake.manifests == {}
+
+
+@pytest.mark.parametrize("like", NAMES)
+def test_registries_by_name(client: Client, like: RegistryName) -> None:
+    """What is pushed is pulled back with the same digest and id."""
+    with FakeRegistry(like=like) as registry, sink_of(registry.host, "team/app") as sink:
+        push(sink, IMAGE, "1", "2")
+        assert registry.tags["team/app"] == {"1": IMAGE.digest, "2": IMAGE.digest}
+        assert registry.uploads.open_sessions == 0
+        assert client.pull(f"{registry.host}/team/app:1").id == IMAGE.config.digest
+
+
+@pytest.mark.peer("skopeo")
+def test_skopeo_reads_what_was_pushed(
+    distribution: Distribution, skopeo: Peer, client: Client
+) -> None:
+    with sink_of(distribution.host, "pushed/app") as sink:
+        push(sink, IMAGE, "1")
+        assert sink.resolve("1", TOKEN) == Digest.parse(IMAGE.digest)
+    address = f"docker://{distribution.host}/pushed/app:1"
+    shown = skopeo("inspect", "--tls-verify=false", "--format", "{{.Digest}}", address)
+    assert shown.strip() == IMAGE.digest
+    assert client.pull(f"{distribution.host}/pushed/app:1").id == IMAGE.config.digest
+
+
+def test_nothing_is_named_after_a_failure(fake: FakeRegistry, sink: RepositorySink) -> None:
+    fake.inject(Fault(FixedReply(400), method="PUT", path="/blobs/"))
+    with pytest.raises(RegistryError):
+        push(sink, IMAGE, "1")
+    assert (fake.manifests, fake.tags) == ({}, {})
+
+
+def test_pushing_again_sends_no_blob(fake: FakeRegistry, sink: RepositorySink) -> None:
+    for _ in range(2):
+        push(sink, IMAGE, "1")
+    assert fake.tags["app"] == {"1": IMAGE.digest}
+    assert sum(request.method == "POST" for request in fake.requests) == len(list(IMAGE.blobs()))
