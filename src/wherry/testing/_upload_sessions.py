@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from wherry.testing._behaviours import Behaviour
     from wherry.testing._content import RegistryContent
 
-__all__ = ["UploadOptions", "UploadSessions"]
+__all__ = ["UploadFeatures", "UploadSessions"]
 
 _IN_MEMORY = 1024 * 1024  # bytes; larger blobs stay in files
 _CONTENT_RANGE = re.compile(r"(?:bytes )?(\d+)-(\d+)(?:/(?:\d+|\*))?")
 
 
 @dataclass(frozen=True)
-class UploadOptions:
+class UploadFeatures:
     """Optional features of uploads.
 
     Attributes:
@@ -41,7 +41,7 @@ class UploadOptions:
 
 
 @dataclass
-class _Upload:
+class _UploadSession:
     """An upload session; the bytes received so far are in a file."""
 
     name: str
@@ -61,12 +61,12 @@ class UploadSessions:
     """
 
     def __init__(
-        self, content: RegistryContent, behaviour: Behaviour, options: UploadOptions
+        self, content: RegistryContent, behaviour: Behaviour, options: UploadFeatures
     ) -> None:
         self._content = content
         self._behaviour = behaviour
         self._options = options
-        self._open: dict[str, _Upload] = {}
+        self._open: dict[str, _UploadSession] = {}
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._lock = threading.Lock()
 
@@ -121,7 +121,7 @@ class UploadSessions:
             number = secrets.token_hex(16)
             path = Path(self._directory.name) / number
             path.touch()
-            upload = self._open[number] = _Upload(name, number, path)
+            upload = self._open[number] = _UploadSession(name, number, path)
         digest = request.value("digest")
         if digest is not None and self._behaviour.takes_single_post:
             return self._finish(request, upload)
@@ -139,7 +139,7 @@ class UploadSessions:
             self._content.link_blob(name, digest)
         return found
 
-    def _patch(self, request: IncomingRequest, upload: _Upload) -> Reply:
+    def _patch(self, request: IncomingRequest, upload: _UploadSession) -> Reply:
         content_range = request.headers.get("content-range")
         refusal = self._refuse_chunk(request, upload, content_range)
         if refusal is not None:
@@ -152,7 +152,7 @@ class UploadSessions:
         return self._session_reply(202, upload)
 
     def _refuse_chunk(
-        self, request: IncomingRequest, upload: _Upload, content_range: str | None
+        self, request: IncomingRequest, upload: _UploadSession, content_range: str | None
     ) -> Reply | None:
         behaviour = self._behaviour
         if content_range is None:
@@ -172,13 +172,13 @@ class UploadSessions:
             return self._range_refusal(upload)
         return self._refuse_offset(request, upload)
 
-    def _refuse_offset(self, request: IncomingRequest, upload: _Upload) -> Reply | None:
+    def _refuse_offset(self, request: IncomingRequest, upload: _UploadSession) -> Reply | None:
         offset = request.value("_offset")
         if self._behaviour.checks_offsets and offset != str(upload.size):
             return self._range_refusal(upload)
         return None
 
-    def _receive(self, request: IncomingRequest, upload: _Upload) -> None:
+    def _receive(self, request: IncomingRequest, upload: _UploadSession) -> None:
         try:
             with upload.path.open("ab") as file:
                 while data := request.stream.read1():
@@ -189,7 +189,7 @@ class UploadSessions:
                 self._drop(upload)
             raise
 
-    def _finish(self, request: IncomingRequest, upload: _Upload) -> Reply:
+    def _finish(self, request: IncomingRequest, upload: _UploadSession) -> Reply:
         digest = request.value("digest") or ""
         algorithm, _, value = digest.partition(":")
         if algorithm not in {"sha256", "sha512"}:
@@ -213,26 +213,26 @@ class UploadSessions:
             upload.path.unlink()
         return self._created(upload.name, digest)
 
-    def _drop(self, upload: _Upload) -> None:
+    def _drop(self, upload: _UploadSession) -> None:
         with self._lock:
             self._open.pop(upload.id, None)
         with contextlib.suppress(FileNotFoundError):
             upload.path.unlink()
 
-    def _status(self, upload: _Upload) -> Reply:
+    def _status(self, upload: _UploadSession) -> Reply:
         reply = self._session_reply(204, upload)
         if self._behaviour.range_stays:
             reply.set("Range", _range_text(upload.first_chunk))
         return reply
 
-    def _range_refusal(self, upload: _Upload) -> Reply:
+    def _range_refusal(self, upload: _UploadSession) -> Reply:
         reply = self._session_reply(416, upload)
         refusal = error_reply(416, "RANGE_INVALID")
         if self._behaviour.names_state_on_416:
             refusal.headers |= reply.headers
         return refusal
 
-    def _session_reply(self, status: int, upload: _Upload) -> Reply:
+    def _session_reply(self, status: int, upload: _UploadSession) -> Reply:
         """Return a reply with the session's address and the range that was received.
 
         Distribution sends ``0-0`` for no bytes as well as for one byte.

@@ -18,7 +18,7 @@ from wherry.testing._http import HttpServer
 from wherry.testing._lists import page_reply, referrers_reply
 from wherry.testing._manifest_writes import ManifestOptions, ManifestWrites
 from wherry.testing._messages import IncomingRequest, Reply, error_reply, json_reply, narrow
-from wherry.testing._upload_sessions import UploadOptions, UploadSessions
+from wherry.testing._upload_sessions import UploadFeatures, UploadSessions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -98,7 +98,7 @@ class FakeRegistry(RegistryContent, HttpServer):
         HttpServer.__init__(self, tls=tls, client_ca=client_ca)
         behaviour = self._behaviour = BEHAVIOURS[like] if like else Behaviour()
         self.uploads = UploadSessions(
-            self, behaviour, UploadOptions(chunk_min_length, mounts_from_any)
+            self, behaviour, UploadFeatures(chunk_min_length, mounts_from_any)
         )
         options = ManifestOptions(takes_tags=takes_tags, takes_sparse=takes_sparse)
         self._writes = ManifestWrites(self, behaviour, options)
