@@ -96,6 +96,7 @@ class ConnectionRelay:
         shared: Pacer,
         flowing: asyncio.Event,
         cut_after: int | None,
+        upload_cut_after: int | None = None,
         *,
         reset: bool,
     ) -> None:
@@ -104,7 +105,7 @@ class ConnectionRelay:
         self._link = link
         self._pacers = (Pacer(link.rate), shared)
         self._flowing = flowing
-        self._left = cut_after
+        self._left = {False: cut_after, True: upload_cut_after}  # by: is it to the server
         self._reset = reset
 
     async def run(self, port: int) -> None:
@@ -155,20 +156,22 @@ class ConnectionRelay:
                 with contextlib.suppress(OSError):
                     sink.shutdown(socket.SHUT_WR)
                 return
-            if sink is self._client:
-                data = self._until_cut(data)
+            is_upload = sink is not self._client
+            data = self._until_cut(data, is_upload=is_upload)
+            if not is_upload:
                 # Counted first, so that a client never has bytes that are not counted.
                 self.count.sent += len(data)
             await loop.sock_sendall(sink, data)
-            if self._left == 0:
+            if self._left[is_upload] == 0:
                 self.count.cut = True
                 raise _ConnectionCut
 
-    def _until_cut(self, data: bytes) -> bytes:
-        if self._left is None:
+    def _until_cut(self, data: bytes, *, is_upload: bool) -> bytes:
+        left = self._left[is_upload]
+        if left is None:
             return data
-        data = data[: self._left]
-        self._left -= len(data)
+        data = data[:left]
+        self._left[is_upload] = left - len(data)
         return data
 
     def _note_received(self, size: int, now: float) -> float:

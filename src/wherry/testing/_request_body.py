@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KEPT_BYTES", "RequestBody", "RequestCut"]
 
-KEPT_BYTES = 1024 * 1024  # bytes of a body that are kept for the record of its request
+KEPT_BYTES = 64 * 1024  # bytes of a body that are kept for the record of its request
 _CHUNK = 256 * 1024
 _LINGER = 1.0  # seconds for a client to read a response that was sent before the end of its body
 

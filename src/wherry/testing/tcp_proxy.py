@@ -44,13 +44,15 @@ def random_cuts(seed: int, least: int, most: int) -> Iterator[int]:
 class TcpProxy:
     """Forwards a free port of 127.0.0.1 to another port there; use it as a context manager.
 
-    ``link``, ``cuts`` and ``reset`` may be assigned at any time; new connections use them.
+    ``link``, ``cuts``, ``upload_cuts`` and ``reset`` may be assigned at any time; new connections
+    use them.
 
     Args:
         port: The port of the server.
         link: The properties of the link; by default it is as fast as the machine.
         cuts: For each connection in turn, the number of bytes to the client after which it is
             cut, or None. When they are used up, no connection is cut.
+        upload_cuts: The same for the bytes from the client.
         reset: Whether connections are cut by RST instead of FIN. A client that receives RST may
             lose bytes that it has not read.
         lifetime: Seconds after which the proxy ends in any case.
@@ -65,12 +67,14 @@ class TcpProxy:
         *,
         link: Link | None = None,
         cuts: Iterable[int | None] = (),
+        upload_cuts: Iterable[int | None] = (),
         reset: bool = False,
         lifetime: float = _LIFETIME,
     ) -> None:
         self.target = port
         self.link = link or Link()
         self.cuts: Iterable[int | None] = cuts
+        self.upload_cuts: Iterable[int | None] = upload_cuts
         self.reset = reset
         self.connections: list[ProxyConnection] = []
         self._lifetime = lifetime
@@ -179,10 +183,15 @@ class TcpProxy:
     def _take(self, client: socket.socket) -> None:
         if self._shared.rate != self.link.shared_rate:
             self._shared = Pacer(self.link.shared_rate)
-        self.cuts = iter(self.cuts)
-        cut_after = next(self.cuts, None)
+        self.cuts, self.upload_cuts = iter(self.cuts), iter(self.upload_cuts)
         relay = ConnectionRelay(
-            client, self.link, self._shared, self._flowing, cut_after, reset=self.reset
+            client,
+            self.link,
+            self._shared,
+            self._flowing,
+            next(self.cuts, None),
+            next(self.upload_cuts, None),
+            reset=self.reset,
         )
         self.connections.append(relay.count)
         task = self._loop.create_task(relay.run(self.target))
