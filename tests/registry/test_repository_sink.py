@@ -10,10 +10,12 @@ import pytest
 from wherry.content.cancel import CancelToken
 from wherry.content.protocols import blob_of
 from wherry.content.retry import RetryPolicy
-from wherry.errors import IntegrityError, RegistryError
+from wherry.errors import Denied, IntegrityError, NotFound, RegistryError, Unauthorized
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.reference import Reference
+from wherry.registry.auth.credential_store import CredentialStore
+from wherry.registry.auth.credentials import Credentials
 from wherry.registry.repository_sink import RepositorySink
 from wherry.registry.session import Session
 from wherry.registry.upload_options import UploadOptions
@@ -52,11 +54,11 @@ NAMES: list[RegistryName] = [
 
 
 @contextlib.contextmanager
-def sink_of(host: str, name: str = "app") -> Iterator[RepositorySink]:
+def sink_of(host: str, name: str = "app", **more: Any) -> Iterator[RepositorySink]:
     policy = RetryPolicy(attempts=3, first=0.001)
-    with contextlib.closing(Session(connections=2, policy=policy)) as session:
+    with contextlib.closing(Session(connections=2, policy=policy, **more)) as session:
         options = UploadOptions(policy, session.upload_pauses)
-        yield RepositorySink(session, Reference.parse(f"{host}/{name}"), options)
+        yield RepositorySink(session, Reference.parse(f"{host}/{name}"), options, TOKEN)
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def push(sink: RepositorySink, image: BuiltImage, *tags: str) -> None:
         put(sink, piece.data)
     root = Descriptor.of(image.manifest.data, image.manifest.media_type)
     sink.put_document(root, image.manifest.data, [], TOKEN)
-    sink.set_tags(tags, root, TOKEN)
+    sink.set_tags(tags, root)
 
 
 def methods(registry: FakeRegistry) -> list[str]:
@@ -84,21 +86,21 @@ def methods(registry: FakeRegistry) -> list[str]:
 
 def test_the_sink_describes_itself(fake: FakeRegistry, sink: RepositorySink) -> None:
     assert sink.label == f"{fake.host}/app"
-    assert not sink.has(LAYER, TOKEN)
+    assert not sink.has(LAYER)
     assert not put(sink, IMAGE.layers[0].data).existed
-    assert sink.has(LAYER, TOKEN)
+    assert sink.has(LAYER)
 
 
 def test_a_mounted_blob_is_not_sent(fake: FakeRegistry, sink: RepositorySink) -> None:
     fake.add_image("base", IMAGE)
-    assert sink.mount(LAYER, ("nothing", "base"), TOKEN) == "base"
+    assert sink.mount(LAYER, ("nothing", "base")) == "base"
     assert fake.uploads.open_sessions == 0
     assert put(sink, IMAGE.layers[0].data).existed
 
 
 def test_a_mount_that_starts_an_upload(fake: FakeRegistry, sink: RepositorySink) -> None:
     """The session is used: no other one is started, and nothing is asked for again."""
-    assert sink.mount(LAYER, ("nothing", ""), TOKEN) is None
+    assert sink.mount(LAYER, ("nothing", "")) is None
     fake.inject(Fault(FixedReply(500), method="HEAD"))
     assert not put(sink, IMAGE.layers[0].data).existed
     assert methods(fake) == ["POST", "POST", "DELETE", "PUT"]
@@ -109,9 +111,9 @@ def test_a_refused_mount(fake: FakeRegistry, sink: RepositorySink) -> None:
     fake.add_image("base", IMAGE)
     for status in (401, 403, 404):
         fake.inject(Fault(FixedReply(status), path="from=secret"))
-        assert sink.mount(LAYER, ("secret",), TOKEN) is None
+        assert sink.mount(LAYER, ("secret",)) is None
         fake.faults.clear()
-    assert sink.mount(LAYER, ("secret", "base"), TOKEN) == "base"
+    assert sink.mount(LAYER, ("secret", "base")) == "base"
 
 
 @pytest.mark.parametrize("takes_tags", [False, True])
@@ -122,15 +124,15 @@ def test_several_tags(takes_tags: bool) -> None:
         puts = [one for one in registry.requests if "/manifests/" in one.path]
         assert len(puts) == (2 if takes_tags else 5)
         registry.clear()
-        sink.set_tags(("d", "e"), ROOT, TOKEN)
+        sink.set_tags(("d", "e"), ROOT)
         assert methods(registry) == ["PUT"] * (1 if takes_tags else 2)
 
 
 def test_a_tag_for_what_is_there(fake: FakeRegistry, sink: RepositorySink) -> None:
     fake.add_image("app", IMAGE, "old")
-    assert sink.resolve("old", TOKEN) == ROOT.digest
-    assert sink.resolve("new", TOKEN) is None
-    sink.name("new", ROOT, TOKEN)
+    assert sink.resolve("old") == ROOT.digest
+    assert sink.resolve("new") is None
+    sink.name("new", ROOT)
     assert fake.tags["app"]["new"] == IMAGE.digest
     assert methods(fake) == ["HEAD", "HEAD", "GET", "PUT"]
 
@@ -139,7 +141,7 @@ def test_a_registry_whose_manifest_is_damaged(fake: FakeRegistry, sink: Reposito
     fake.add_image("app", IMAGE)
     fake.inject(Fault(Replace(b"{}"), method="GET"))
     with pytest.raises(IntegrityError):
-        sink.name("new", ROOT, TOKEN)
+        sink.name("new", ROOT)
     assert fake.tags["app"] == {}
 
 
@@ -159,13 +161,35 @@ def test_registries_by_name(client: Client, like: RegistryName) -> None:
         assert client.pull(f"{registry.host}/team/app:1").id == IMAGE.config.digest
 
 
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("like", [None, *NAMES])
+def test_registries_that_want_credentials(like: RegistryName | None, tokens: bool) -> None:
+    """Those that hide repositories from strangers are asked with the credentials, too."""
+    with FakeRegistry(like=like, users={"me": "secret"}, tokens=tokens) as registry:
+        registry.add_image("base", IMAGE)
+        known = CredentialStore(fixed=Credentials("me", "secret"))
+        with sink_of(registry.host, "team/app", credentials=known) as sink:
+            assert sink.mount(LAYER, ("base",)) == "base"
+            push(sink, IMAGE, "1")
+        assert registry.tags["team/app"] == {"1": IMAGE.digest}
+        assert registry.tokens_issued <= 2 * tokens
+
+
+@pytest.mark.parametrize("like", [None, *NAMES])
+def test_registries_that_refuse_a_stranger(like: RegistryName | None) -> None:
+    with FakeRegistry(like=like, users={"me": "secret"}, tokens=True) as registry:
+        with sink_of(registry.host) as sink, pytest.raises((Unauthorized, Denied, NotFound)):
+            put(sink, IMAGE.layers[0].data)
+        assert registry.blobs == {}
+
+
 @pytest.mark.peer("skopeo")
 def test_skopeo_reads_what_was_pushed(
     distribution: Distribution, skopeo: Peer, client: Client
 ) -> None:
     with sink_of(distribution.host, "pushed/app") as sink:
         push(sink, IMAGE, "1")
-        assert sink.resolve("1", TOKEN) == Digest.parse(IMAGE.digest)
+        assert sink.resolve("1") == Digest.parse(IMAGE.digest)
     address = f"docker://{distribution.host}/pushed/app:1"
     shown = skopeo("inspect", "--tls-verify=false", "--format", "{{.Digest}}", address)
     assert shown.strip() == IMAGE.digest

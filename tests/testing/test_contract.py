@@ -136,7 +136,7 @@ def repository(host: str, name: str) -> Iterator[tuple[RepositorySink, Source]]:
     options = UploadOptions(session.policy, session.upload_pauses)
     source = make_repository(session, reference, Emitter(ignore, "app"), CancelToken())
     with contextlib.closing(session):
-        yield RepositorySink(session, reference, options), source
+        yield RepositorySink(session, reference, options, CancelToken()), source
 
 
 @pytest.mark.usefixtures("environment")
@@ -198,8 +198,14 @@ class TestRepository(SourceContract):
 class Careless:
     """A sink that stores bytes without verifying them."""
 
+    label = "careless"
+    follows = True
+
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
+
+    def has(self, _descriptor: Any) -> bool:
+        return True
 
     def put(self, blob: Any, **_rest: Any) -> Any:
         opened = blob.open(0, lambda: False)

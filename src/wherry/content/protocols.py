@@ -109,6 +109,11 @@ if TYPE_CHECKING:
         """Store images: blobs first, then the documents that name them."""
 
         @property
+        def label(self) -> str:
+            """The name of the sink in messages: a repository's name, or a path."""
+            ...
+
+        @property
         def follows(self) -> bool:
             """Whether `put` can compute DiffIDs; if not, receipts have none."""
             ...
@@ -116,6 +121,10 @@ if TYPE_CHECKING:
         @property
         def image_limit(self) -> int:
             """Bytes that the layers of one image may have together."""
+            ...
+
+        def has(self, descriptor: Descriptor) -> bool:
+            """Return whether a blob is stored; a sink that can lose it keeps it from now on."""
             ...
 
         def put(

@@ -37,6 +37,7 @@ class RepositorySink:
         session: The session of the client.
         reference: The repository; its tag or digest does not matter.
         options: What the uploads share: retries, pauses, kept sessions.
+        cancel: Cancels the calls that take no token of their own.
     """
 
     remote = True
@@ -44,8 +45,15 @@ class RepositorySink:
     follows = False  # DiffIDs need decompression, and content passes through as it is
     image_limit = Limits().image
 
-    def __init__(self, session: Session, reference: Reference, options: UploadOptions) -> None:
+    def __init__(
+        self,
+        session: Session,
+        reference: Reference,
+        options: UploadOptions,
+        cancel: CancelToken,
+    ) -> None:
         self.reference = reference
+        self._cancel = cancel
         endpoint = session.hosts.endpoints(reference, warn=options.warn)[-1]
         self.api = WriteApi(session, endpoint)
         self._reader = DistributionApi(session, endpoint)
@@ -61,7 +69,7 @@ class RepositorySink:
         """The repository's name."""
         return self.reference.name
 
-    def has(self, descriptor: Descriptor, cancel: CancelToken) -> bool:
+    def has(self, descriptor: Descriptor) -> bool:
         """Return whether the repository has a blob.
 
         Raises:
@@ -69,15 +77,17 @@ class RepositorySink:
             Denied: The credentials do not suffice.
             NetworkError: The registry did not answer.
         """
+        return self._has(descriptor, self._cancel)
+
+    def _has(self, descriptor: Descriptor, cancel: CancelToken) -> bool:
         return self._ask(cancel, lambda: self.api.has_blob(descriptor.digest, cancel))
 
-    def resolve(self, tag_or_digest: str, cancel: CancelToken) -> Digest | None:
+    def resolve(self, tag_or_digest: str) -> Digest | None:
         """Return the digest of a manifest by the word of the registry, or None."""
+        cancel = self._cancel
         return self._ask(cancel, lambda: self.api.head_manifest(tag_or_digest, cancel))
 
-    def mount(
-        self, descriptor: Descriptor, sources: Sequence[str], cancel: CancelToken
-    ) -> str | None:
+    def mount(self, descriptor: Descriptor, sources: Sequence[str]) -> str | None:
         """Mount a blob from another repository of the registry.
 
         Where a registry does not mount, it may start an upload; the next `put` uses that.
@@ -85,11 +95,11 @@ class RepositorySink:
         Args:
             descriptor: The blob.
             sources: The repositories to try in order; "" lets the registry choose.
-            cancel: Cancels the calls.
 
         Returns:
             The repository that the blob was mounted from, or None.
         """
+        cancel = self._cancel
         for source in sources:
             attempt = partial(self.api.mount, descriptor.digest, source, cancel)
             try:
@@ -97,14 +107,12 @@ class RepositorySink:
             except NotFound:
                 continue
             if begun is None:
-                self._drop_begun(descriptor.digest, None, cancel)
+                self._drop_begun(descriptor.digest, None)
                 return source
-            self._drop_begun(descriptor.digest, begun, cancel)
+            self._drop_begun(descriptor.digest, begun)
         return None
 
-    def _drop_begun(
-        self, digest: Digest, following: UploadState | None, cancel: CancelToken
-    ) -> None:
+    def _drop_begun(self, digest: Digest, following: UploadState | None) -> None:
         """Keep the ``following`` session for `put`, and delete the one kept before."""
         with self._lock:
             former = self._begun.pop(digest, None)
@@ -112,9 +120,9 @@ class RepositorySink:
                 self._begun[digest] = following
         if former is not None:
             try:
-                self.api.cancel_upload(former.location, digest, cancel)
+                self.api.cancel_upload(former.location, digest, self._cancel)
             except WherryError:
-                cancel.check()  # the registry drops it after a while
+                self._cancel.check()  # the registry drops it after a while
 
     def put(
         self,
@@ -160,7 +168,7 @@ class RepositorySink:
         on_bytes: Callable[[int], None],
     ) -> Receipt:
         descriptor = blob.descriptor
-        if begun is None and self.has(descriptor, cancel):
+        if begun is None and self._has(descriptor, cancel):
             if descriptor.size is not None:
                 on_bytes(descriptor.size)
             return Receipt(descriptor, existed=True)
@@ -185,17 +193,18 @@ class RepositorySink:
         with self._lock:
             self._documents[descriptor.digest] = raw
 
-    def name(self, name: str, root: Descriptor, cancel: CancelToken) -> None:
+    def name(self, name: str, root: Descriptor) -> None:
         """Set a tag to a document that the repository has; always last."""
-        self.set_tags((name,), root, cancel)
+        self.set_tags((name,), root)
 
-    def set_tags(self, tags: Sequence[str], root: Descriptor, cancel: CancelToken) -> None:
+    def set_tags(self, tags: Sequence[str], root: Descriptor) -> None:
         """Set tags to a document that the repository has.
 
         Several tags take one request where the registry confirms them by ``OCI-Tag`` (OCI
         distribution spec 1.2), else one for each.
         """
-        raw = self._raw(root, cancel)
+        cancel = self._cancel
+        raw = self._raw(root)
         left = list(tags)
         if len(left) > 1 and self._takes_tags:
             receipt = self._ask(
@@ -206,7 +215,7 @@ class RepositorySink:
         for tag in left:
             self._ask(cancel, partial(self.api.put_manifest, root, raw, cancel, tag=tag))
 
-    def _raw(self, root: Descriptor, cancel: CancelToken) -> bytes:
+    def _raw(self, root: Descriptor) -> bytes:
         """Return the bytes of a document: as they were put, or as the registry has them."""
         with self._lock:
             known = self._documents.get(root.digest)
@@ -214,7 +223,8 @@ class RepositorySink:
             return known
         from wherry.model.manifest import parse_named
 
-        served = self._ask(cancel, lambda: self._reader.get_manifest(str(root.digest), cancel))
+        cancel, digest = self._cancel, str(root.digest)
+        served = self._ask(cancel, lambda: self._reader.get_manifest(digest, cancel))
         parse_named(root.digest, served.raw, served.media_type)  # raises if it is another one
         return served.raw
 

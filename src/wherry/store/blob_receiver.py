@@ -62,6 +62,11 @@ class BlobReceiver:
         return self._lease.name
 
     @property
+    def label(self) -> str:
+        """The path of the store."""
+        return os.path.dirname(self.db.path)  # noqa: PTH120 - a text, as in messages
+
+    @property
     def image_limit(self) -> int:
         """The most bytes that the layers of one image may have together."""
         return self._limits.image

@@ -64,9 +64,18 @@ class SinkUnderTest:
         self._source = source
 
     @property
+    def label(self) -> str:
+        """The name of the sink."""
+        return self._sink.label
+
+    @property
     def follows(self) -> bool:
         """Whether the sink can compute DiffIDs."""
         return self._sink.follows
+
+    def has(self, data: bytes) -> bool:
+        """Return whether the sink says that it has a blob."""
+        return self._sink.has(Descriptor.of(data, ""))
 
     def put(
         self,

@@ -68,6 +68,15 @@ class SinkContract:
                 require(not receipt.existed, "`existed` is true for a new blob")
                 require(probe.read(data) == data, "a blob was changed")
 
+    def test_has_tells_what_is_there(self) -> None:
+        """`has` is false before `put` and true after it; the sink has a ``label``."""
+        with self._opened() as probe:
+            require(bool(probe.label), "the label is empty")
+            for data in contents():
+                require(not probe.has(data), "`has` is true for an absent blob")
+                probe.put(data)
+                require(probe.has(data), "`has` is false for a blob that was put")
+
     def test_putting_again_reads_nothing(self) -> None:
         """`put` is idempotent: it does not open a blob that the sink has."""
         with self._opened() as probe:
