@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wherry import Client
-    from wherry.testing import BuiltImage
-    from wherry.testing._behaviours import RegistryName
+    from wherry.testing import BuiltImage, RegistryName
 
     Peer = Callable[..., str]
 

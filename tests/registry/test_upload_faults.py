@@ -28,7 +28,7 @@ from wherry.testing import Distribution, FakeRegistry, TcpProxy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wherry.testing._behaviours import RegistryName
+    from wherry.testing import RegistryName
 
 pytestmark = pytest.mark.usefixtures("environment")
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wherry.model.digest import Digest
-    from wherry.testing._behaviours import RegistryName
+    from wherry.testing import RegistryName
 
     Files = tuple[Path, Path, Path]
 
@@ -250,6 +250,29 @@ def test_a_later_process_goes_on(fake: FakeRegistry, pusher: Pusher) -> None:
     assert sent(fake) <= len(DATA) + 3 * 2 * CHUNK
     assert methods(fake).count("POST") == 1
     assert pusher.sessions.urls == {}
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "x", "ftp://127.0.0.1/", "http://[", "http://127.0.0.1:1/v2/app/blobs/uploads/x"],
+)
+def test_a_kept_address_that_is_of_no_use(fake: FakeRegistry, pusher: Pusher, address: str) -> None:
+    """It may have been kept by another version, or be in a network that is out of reach."""
+    pusher.sessions.save(f"{fake.host}/app", BLOB.digest, address)
+    pusher.push(DATA)
+    require_whole(fake)
+    assert len(pusher.warnings) <= 1
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 416])
+def test_a_kept_session_that_the_registry_refuses(
+    fake: FakeRegistry, pusher: Pusher, status: int
+) -> None:
+    pusher.sessions.save(f"{fake.host}/app", BLOB.digest, f"{fake.url}/v2/app/blobs/uploads/x")
+    fake.inject(Fault(FixedReply(status), method="GET"))
+    pusher.push(DATA)
+    require_whole(fake)
+    assert len(pusher.warnings) == 1
 
 
 def test_a_later_process_whose_source_has_changed(fake: FakeRegistry, pusher: Pusher) -> None:

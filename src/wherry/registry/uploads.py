@@ -16,7 +16,7 @@ from wherry.errors import (
     WherryError,
 )
 from wherry.model.secret import SecretUrl
-from wherry.registry.http.redirect import leaves_tls
+from wherry.registry.http.redirect import is_http_url, leaves_tls
 from wherry.registry.http.request_body import BodyEnded, StreamBody
 from wherry.registry.upload_body import SourceFailure, UploadSource
 from wherry.registry.upload_location import UploadLocation, UploadState
@@ -97,8 +97,7 @@ class _Upload:
         self._location: UploadLocation | None = None
         self._chunk = CHUNK
         self._acknowledged = 0
-        self._is_in_doubt = False
-        self._is_continued = False
+        self._is_in_doubt = self._is_stored = self._is_continued = False
         self._is_finishing = False
         self._takes_chunks = True
         self._times_out_of_range = 0
@@ -142,10 +141,12 @@ class _Upload:
         if sessions is None or self._is_small:
             return
         found = sessions.load(self._repository, self._digest)
-        if found is None or leaves_tls(f"{endpoint.schemes[0]}://{endpoint.host}", found):
+        if found is None or not is_http_url(found):
+            return
+        if leaves_tls(f"{endpoint.schemes[0]}://{endpoint.host}", found):
             return
         self._location = UploadLocation(SecretUrl(found), public_only=True)
-        self._is_in_doubt = True
+        self._is_in_doubt = self._is_stored = True
 
     @property
     def _is_small(self) -> bool:
@@ -154,8 +155,7 @@ class _Upload:
     # One attempt
 
     def _attempt(self) -> None:
-        self._cancel.check()
-        self._options.pauses.wait(self._api.endpoint.host, self._cancel)
+        self._wait()
         if self._is_finishing and self._api.has_blob(self._digest, self._cancel):
             return  # the registry's answer to PUT was lost
         self._is_finishing = False
@@ -176,6 +176,11 @@ class _Upload:
             raise _BeginAgain("")
         self._finish(self._location)
 
+    def _wait(self) -> None:
+        """Wait if the registry has asked any upload to pause."""
+        self._cancel.check()
+        self._options.pauses.wait(self._api.endpoint.host, self._cancel)
+
     def _ask_status(self, location: UploadLocation) -> None:
         """Find out how far the upload is; only the new address goes on from there."""
         self._is_continued = True
@@ -189,10 +194,11 @@ class _Upload:
             # Some registries name the end of the first chunk for ever.
             self._acknowledged = max(self._acknowledged, state.received)
         self.use(state)
-        self._is_in_doubt = False
+        self._is_in_doubt = self._is_stored = False
 
     def _send(self, location: UploadLocation, start: int | None, length: int | None) -> None:
         """Send a chunk that begins at ``start``, or the whole blob as a stream."""
+        self._wait()
         self._is_in_doubt = True
         first = start or 0
         body = self._source.body(first, length)
@@ -213,6 +219,7 @@ class _Upload:
         self._is_in_doubt = False
 
     def _finish(self, location: UploadLocation) -> None:
+        self._wait()
         self._is_in_doubt = self._is_finishing = True
         self._api.finish(location, self._digest, self._cancel)
 
@@ -233,7 +240,13 @@ class _Upload:
         """Wait, or begin again, or raise the error if neither helps."""
         self._cancel.check()
         if error.transient:
-            self._pause(error)
+            if self._pause(error):
+                return
+            if not self._is_stored:
+                error.attempts = self._failures
+                raise error
+            self._failures, self._location = 0, None
+            self._begin_again("the session of an earlier process cannot be reached", error)
             return
         status = _status_of(error)
         reason = ""
@@ -248,6 +261,8 @@ class _Upload:
             reason = "the registry refuses to go on where it stood"
         elif status in _CHUNKS_REFUSED and self._is_continued:
             self._takes_chunks, reason = False, "the registry refuses to go on with it"
+        elif self._is_stored:
+            reason = "the session of an earlier process cannot be used"
         if not reason:
             self._give_up()
             raise self._explained(error)
@@ -265,20 +280,21 @@ class _Upload:
             hint="a proxy on the way may be altering uploads",
         ).within(*error.where)
 
-    def _pause(self, error: WherryError) -> None:
+    def _pause(self, error: WherryError) -> bool:
+        """Wait before the next attempt; return False if there is to be none."""
         policy = self._options.policy
         if self._acknowledged - self._counted_from >= PROGRESS:
             self._failures, self._counted_from = 0, self._acknowledged
         self._failures += 1
         pause = policy.pause(self._failures, error)
         if pause is None or pause > self._patience:
-            error.attempts = self._failures
-            raise error
+            return False
         self._patience -= pause
         if retry_after(error) is not None:
             self._options.pauses.hold(self._api.endpoint.host, pause)
         self._options.on_retry(pause, error)
         self._cancel.sleep(pause)
+        return True
 
     def _begin_again(self, reason: str, error: WherryError | None = None) -> None:
         """Drop the session and start from the first byte."""
@@ -295,7 +311,7 @@ class _Upload:
 
     def _drop_session(self) -> None:
         location, self._location = self._location, None
-        self._is_in_doubt = self._is_continued = False
+        self._is_in_doubt = self._is_stored = self._is_continued = False
         self._acknowledged = self._counted_from = self._times_out_of_range = 0
         self._source.restart()
         if location is not None:

@@ -11,6 +11,7 @@ All servers listen on 127.0.0.1 alone, on free ports, and end with their ``with`
 
 from __future__ import annotations
 
+from wherry.testing._behaviours import RegistryName
 from wherry.testing._contract_helpers import contents
 from wherry.testing._messages import RequestRecord
 from wherry.testing.archives import docker_files, flat_files, layout_files, write_files
@@ -93,6 +94,7 @@ __all__ = [
     "Link",
     "Piece",
     "ProxyConnection",
+    "RegistryName",
     "Replace",
     "RequestRecord",
     "Schema1Entry",

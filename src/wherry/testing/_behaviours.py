@@ -41,7 +41,6 @@ class Behaviour:
         names_digests: Whether manifests have ``Docker-Content-Digest``.
         keeps_broken_uploads: Whether the bytes of an interrupted PATCH are kept.
         checks_offsets: Whether chunks out of order, and old addresses of a session, get 416.
-        names_state_on_416: Whether a 416 to a chunk has ``Location`` and ``Range``.
         takes_single_post: Whether ``POST ?digest=`` uploads a whole blob.
         takes_chunks: Whether a PATCH may have ``Content-Range``.
         max_chunk: The most bytes of a chunk with ``Content-Range``; a larger one gets 416.
@@ -67,7 +66,6 @@ class Behaviour:
     names_digests: bool = True
     keeps_broken_uploads: bool = True
     checks_offsets: bool = True
-    names_state_on_416: bool = False
     takes_single_post: bool = True
     takes_chunks: bool = True
     max_chunk: int | None = None

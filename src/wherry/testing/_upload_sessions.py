@@ -226,11 +226,7 @@ class UploadSessions:
         return reply
 
     def _range_refusal(self, upload: _UploadSession) -> Reply:
-        reply = self._session_reply(416, upload)
-        refusal = error_reply(416, "RANGE_INVALID")
-        if self._behaviour.names_state_on_416:
-            refusal.headers |= reply.headers
-        return refusal
+        return error_reply(416, "RANGE_INVALID", detail={"size": upload.size})
 
     def _session_reply(self, status: int, upload: _UploadSession) -> Reply:
         """Return a reply with the session's address and the range that was received.

@@ -81,7 +81,7 @@ def test_a_stream_is_sent_whole(way: Callable[[str], Any], kind: str, chunked: b
 
 
 @pytest.mark.parametrize("after", [0, 1_000_000])
-@pytest.mark.parametrize("kind", ["plain", "tls", "tunnel", "socks"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_answer_before_the_end_ends_the_body(
     way: Callable[[str], Any], kind: str, after: int
 ) -> None:
