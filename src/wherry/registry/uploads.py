@@ -9,16 +9,20 @@ from wherry.content.protocols import open_bytes
 from wherry.content.retry import retry_after
 from wherry.errors import (
     Cancelled,
-    IntegrityError,
     NetworkError,
-    NotFound,
-    RegistryError,
     WherryError,
 )
 from wherry.model.secret import SecretUrl
 from wherry.registry.http.redirect import is_http_url, leaves_tls
 from wherry.registry.http.request_body import BodyEnded, StreamBody
 from wherry.registry.upload_body import SourceFailure, UploadSource
+from wherry.registry.upload_errors import (
+    CHUNKS_REFUSED,
+    NOT_FOUND,
+    OUT_OF_RANGE,
+    explained,
+    status_of,
+)
 from wherry.registry.upload_location import UploadLocation, UploadState
 
 if TYPE_CHECKING:
@@ -32,8 +36,6 @@ if TYPE_CHECKING:
 SMALL = 1024 * 1024  # bytes of a blob that is sent by one PUT
 CHUNK = 4 * 1024 * 1024  # bytes; some registries refuse larger chunks
 PROGRESS = 1024 * 1024  # bytes after which a failure counts as the first one again
-_CHUNKS_REFUSED = {400, 405}
-_NOT_FOUND, _OUT_OF_RANGE = 404, 416
 
 
 class _BeginAgain(Exception):
@@ -248,37 +250,30 @@ class _Upload:
             self._failures, self._location = 0, None
             self._begin_again("the session of an earlier process cannot be reached", error)
             return
-        status = _status_of(error)
-        reason = ""
-        if self._location is None or not self._is_in_doubt:
-            pass  # it is not the session that was refused
-        elif status == _NOT_FOUND:
-            self._location, reason = None, "the registry has dropped it"
-        elif status == _OUT_OF_RANGE:
+        status = status_of(error)
+        if self._location is not None and self._is_in_doubt and status == OUT_OF_RANGE:
             self._times_out_of_range += 1
             if self._times_out_of_range == 1:
-                return
-            reason = "the registry refuses to go on where it stood"
-        elif status in _CHUNKS_REFUSED and self._is_continued:
-            self._takes_chunks, reason = False, "the registry refuses to go on with it"
-        elif self._is_stored:
-            reason = "the session of an earlier process cannot be used"
+                return  # the status may tell another offset
+        reason = self._reason_to_begin_again(status)
         if not reason:
             self._give_up()
-            raise self._explained(error)
+            raise explained(error, self._digest)
         self._begin_again(reason, error)
 
-    def _explained(self, error: WherryError) -> WherryError:
-        """Return the error to raise: the registry may have got other bytes than were sent."""
-        if not (isinstance(error, RegistryError) and "DIGEST_INVALID" in error.codes):
-            return error
-        return IntegrityError(
-            f"the registry got other bytes than were sent ({error.message})",
-            expected=str(self._digest),
-            actual="another digest",
-            altered=True,
-            hint="a proxy on the way may be altering uploads",
-        ).within(*error.where)
+    def _reason_to_begin_again(self, status: int | None) -> str:
+        """Return why a refusal ends the session; "" if another session would not help."""
+        if self._location is None or not self._is_in_doubt:
+            return ""  # it is not the session that was refused
+        if status == NOT_FOUND:
+            self._location = None
+            return "the registry has dropped it"
+        if status == OUT_OF_RANGE:
+            return "the registry refuses to go on where it stood"
+        if status in CHUNKS_REFUSED and self._is_continued:
+            self._takes_chunks = False
+            return "the registry refuses to go on with it"
+        return "the session of an earlier process cannot be used" if self._is_stored else ""
 
     def _pause(self, error: WherryError) -> bool:
         """Wait before the next attempt; return False if there is to be none."""
@@ -326,9 +321,3 @@ class _Upload:
     def _forget(self) -> None:
         if self._options.sessions is not None:
             self._options.sessions.forget(self._repository, self._digest)
-
-
-def _status_of(error: WherryError) -> int | None:
-    if isinstance(error, NotFound):
-        return _NOT_FOUND
-    return error.status if isinstance(error, RegistryError) else None
