@@ -150,7 +150,7 @@ class Context:
 
         return Access(self.session, stored, on_event or ignore, self.token(cancel))
 
-    def reading(
+    def prepare_read(
         self,
         store: wherry.types.StoreOrPath | None,
         platform: str | wherry.Platform | None,

@@ -261,7 +261,7 @@ class Client:
         """
         from wherry.ops.inspect import inspect
 
-        access, wanted = self._context.reading(store, platform, on_event, cancel)
+        access, wanted = self._context.prepare_read(store, platform, on_event, cancel)
         return inspect(as_address(address), access, wanted, tags=tags)
 
     @public_call
@@ -316,7 +316,7 @@ class Client:
         """Return the digest of an index or manifest, or of the image for ``platform``."""
         from wherry.ops.documents import get_digest
 
-        access, wanted = self._context.reading(store, platform, on_event, cancel)
+        access, wanted = self._context.prepare_read(store, platform, on_event, cancel)
         return get_digest(as_address(address), access, wanted)
 
     @public_call
@@ -335,7 +335,7 @@ class Client:
         """
         from wherry.ops.documents import get_document
 
-        access, wanted = self._context.reading(store, platform, on_event, cancel)
+        access, wanted = self._context.prepare_read(store, platform, on_event, cancel)
         return get_document(as_address(address), access, wanted)[1]
 
     @public_call
@@ -355,7 +355,7 @@ class Client:
         """
         from wherry.ops.documents import get_config
 
-        access, wanted = self._context.reading(store, platform, on_event, cancel)
+        access, wanted = self._context.prepare_read(store, platform, on_event, cancel)
         return get_config(as_address(address), access, wanted)
 
     @public_call
@@ -374,7 +374,7 @@ class Client:
         """
         from wherry.ops.documents import get_raw_config
 
-        access, wanted = self._context.reading(store, platform, on_event, cancel)
+        access, wanted = self._context.prepare_read(store, platform, on_event, cancel)
         return get_raw_config(as_address(address), access, wanted)
 
     @public_call
@@ -393,7 +393,7 @@ class Client:
         """
         from wherry.ops.documents import get_history
 
-        access, wanted = self._context.reading(store, platform, on_event, cancel)
+        access, wanted = self._context.prepare_read(store, platform, on_event, cancel)
         return get_history(as_address(address, Where.ANY), access, wanted)
 
     @public_call
@@ -415,7 +415,7 @@ class Client:
         """
         from wherry.ops.referrers import list_referrers
 
-        access, wanted = self._context.reading(store, platform, on_event, cancel)
+        access, wanted = self._context.prepare_read(store, platform, on_event, cancel)
         return list_referrers(as_address(address), access, wanted, artifact_type or "")
 
     @public_call

@@ -197,20 +197,20 @@ def parse_rate(text: str) -> float:
     form = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMG]?)(i?)B?(?:/s)?"
     found = re.fullmatch(form, text.strip(), re.IGNORECASE)
     if found is None or (found[3] and not found[2]):
-        raise ValueError("that is no rate; write 500K, 1.5M or 10MiB (bytes a second)")
+        raise ValueError("that is not a rate; write 500K, 1.5M or 10MiB (bytes a second)")
     base = 1024 if found[3] else 1000
     return float(found[1]) * float(base ** " KMG".index(found[2].upper() or " "))
 
 
 def _count(text: str) -> int:
     if re.fullmatch(r"[0-9]{1,9}", text) is None:
-        raise ValueError("that is no whole number")
+        raise ValueError("that is not a whole number")
     return int(text)
 
 
 def _seconds(text: str) -> float:
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) is None:
-        raise ValueError("that is no number of seconds")
+        raise ValueError("that is not a number of seconds")
     return float(text)
 
 

@@ -156,7 +156,7 @@ def test_the_tag_of_a_whole_name_will_do_where_nothing_is_called_so(
             client.validate(f"oci:{layout}:{part}")
     names = {"a:1": IMAGE, "b:1": OTHER, "a:2": IMAGE, "2": OTHER, "b:3": OTHER, "c:3": OTHER}
     layout = write_files(tmp_path / "two", layout_files(names))
-    with pytest.raises(NotFound, match="2 images 1 in it, which one"):
+    with pytest.raises(NotFound, match="there are 2 images named 1 in it; choose one"):
         client.validate(f"oci:{layout}:1")
     assert good(client, f"oci:{layout}:2") == OTHER.digest
     assert good(client, f"oci:{layout}:3") == OTHER.digest
@@ -348,9 +348,9 @@ def test_a_special_file_does_not_block(client: Client, tmp_path: Path) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"v1": IMAGE}))
     (layout / "index.json").unlink()
     os.mkfifo(layout / "index.json")
-    with pytest.raises(UnsafeArchive, match="no regular file"):
+    with pytest.raises(UnsafeArchive, match="is not a regular file"):
         client.validate(f"oci:{layout}")
-    with pytest.raises(StoreError, match="no regular file"):
+    with pytest.raises(StoreError, match="is not a regular file"):
         client.validate(f"oci-archive:{tmp_path}")
     with pytest.raises(StoreError, match="is a file"):
         client.validate(f"oci:{layout / 'oci-layout'}")
@@ -436,7 +436,7 @@ def test_the_command_exits_with_1_for_other_files(wherry: Wherry, tmp_path: Path
         (tmp_path / "thing").write_bytes(tar_layer({"README": b"nothing"}))
     done = wherry("inspect", f"{how}:{tmp_path / 'thing'}")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"wherry: {tmp_path / 'thing'}: is no ")
+    assert done.stderr.startswith(f"wherry: {tmp_path / 'thing'}: is not a")
     assert "  what docker, podman, skopeo and wherry save can be read" in done.stderr
     missing = wherry("inspect", f"{how}:{tmp_path / 'nowhere'}")
     assert missing.returncode == 3

@@ -282,7 +282,7 @@ def test_a_child_that_leaves_its_blocks_disturbs_nothing(
     with wherry.Client(store=store) as client:
         image = client.pull(f"{NAME}:t0")
         other = client.pull(f"{NAME}:t1")
-        with local_store(store).held(image.digest):
+        with local_store(store).hold(image.digest):
             layer = client.manifest(f"{NAME}:t2").layers[0]
             with client.blob(f"{NAME}:t2", layer.digest) as blob:
                 pid = os.fork()

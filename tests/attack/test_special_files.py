@@ -65,7 +65,10 @@ KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 # Other messages: archives refuse links that lead out, and a server stays untrusted.
-OTHERWISE = "no regular file|outside of the archive|is none, or a link|is no image|not trusted"
+OTHERWISE = (
+    "not a regular file|outside of the archive|a link or not a directory|"
+    "is not an image|not trusted"
+)
 CERTS = "home/config/containers/certs.d/{tls}"
 # Readers of files: arguments of a command, variables, and the path of the file.
 Place = tuple[tuple[str, ...], dict[str, str], str]

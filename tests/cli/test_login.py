@@ -218,7 +218,7 @@ def test_an_invalid_variable(wherry: Run) -> None:
     for arguments in (["logout"], ["login", "-u", "me", "--password-stdin", "h.example"], ["load"]):
         done = wherry(*arguments, given="pw", env={"WHERRY_JOBS": "many"})
         assert done.returncode == 2
-        assert done.stderr.startswith("wherry: WHERRY_JOBS is 'many': that is no whole number")
+        assert done.stderr.startswith("wherry: WHERRY_JOBS is 'many': that is not a whole number")
 
 
 def test_a_registry_that_does_not_respond(wherry: Run, auth_file: Path) -> None:

@@ -19,7 +19,7 @@ from wherry.image_store import local_store
 from wherry.model.digest import Digest
 from wherry.ops.listing import Filters, list_lines
 from wherry.store import reserve
-from wherry.store.os_errors import translated
+from wherry.store.os_errors import translate_os_errors
 from wherry.testing import FakeRegistry, SilentPort, build_image, pseudo_random_files, tar_layer
 
 if TYPE_CHECKING:
@@ -404,7 +404,7 @@ def test_what_the_system_says_is_said_with_what_to_do(
     def fail() -> None:
         raise OSError(number, os.strerror(number), str(tmp_path / "f"))
 
-    with pytest.raises(StoreError) as caught, translated(tmp_path):
+    with pytest.raises(StoreError) as caught, translate_os_errors(tmp_path):
         fail()
     assert isinstance(caught.value, StoreFull) == (hint == "make room")
     assert str(tmp_path / "f") in str(caught.value)

@@ -102,7 +102,7 @@ def test_what_is_no_tar(
 def test_what_the_command_is_given_is_named(wherry: Wherry, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no JSON, no tar")
     done = wherry("import", "-", given="no tar")
-    assert (done.returncode, done.stderr) == (1, "wherry: stdin: is no tar\n")
+    assert (done.returncode, done.stderr) == (1, "wherry: stdin: is not a tar archive\n")
     done = wherry("import", "--config", f"{tmp_path}/text", "-", given=TAR.decode())
     assert done.stderr.startswith(f"wherry: {tmp_path}/text is not JSON: ")
     assert wherry("images", "-q").stdout == ""

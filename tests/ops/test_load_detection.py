@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def test_what_is_no_archive_of_any_kind(wherry: Wherry, tmp_path: Path) -> None:
     (tmp_path / "tar").write_bytes(tar_layer({"etc/passwd": b"root"}))
     write_files(tmp_path / "directory", {"README": b"nothing"})
-    says = "is no image archive or layout that wherry knows\n  what docker"
+    says = "is not an image archive or layout that wherry knows\n  what docker"
     for name in ("tar", "directory"):
         done = wherry("load", "-i", str(tmp_path / name))
         assert done.returncode == 1
@@ -63,7 +63,7 @@ def test_a_tar_of_a_file_system_is_no_archive(client: Client, tmp_path: Path, ho
         sources: list[io.BytesIO | Path] = [io.BytesIO(data + tail)]
         for source in sources + ([] if early and how == "none" else [path]):
             events: list[wherry.Event] = []
-            with pytest.raises(StoreError, match="is no image archive") as caught:
+            with pytest.raises(StoreError, match="is not an image archive") as caught:
                 client.load(source, on_event=events.append)
             assert "`wherry import`" in caught.value.hint
             assert events == []
@@ -83,7 +83,9 @@ def test_links_of_a_file_system_are_no_attack(
     for files, error in cases:
         data = tar_layer(files)
         (tmp_path / "file").write_bytes(data)
-        with pytest.raises(error, match="no image archive" if error is StoreError else "outside"):
+        with pytest.raises(
+            error, match="is not an image archive" if error is StoreError else "outside"
+        ):
             client.load(io.BytesIO(data) if piped else tmp_path / "file")
 
 
@@ -97,7 +99,7 @@ def test_layers_have_any_name_behind_what_leads_to_them(client: Client, tmp_path
     (loaded,) = client.load(io.BytesIO(tar_layer({**manifest, **config, **layers})))
     client.store.remove(loaded.id)
     data = tar_layer({**layers, **config, **manifest})
-    with pytest.raises(Unsupported, match="base stands before what leads to it"):
+    with pytest.raises(Unsupported, match="base comes before the document that names it"):
         client.load(io.BytesIO(data))
     (tmp_path / "archive").write_bytes(data)
     assert client.load(tmp_path / "archive")[0].id == loaded.id

@@ -55,7 +55,7 @@ def test_the_command_and_files(wherry: Wherry, name: str, tmp_path: Path) -> Non
     (tmp_path / "no.tar").write_bytes(b"no tar at all")
     broken = wherry("load", "-i", str(tmp_path / "no.tar"))
     assert broken.returncode == 1
-    assert "no.tar: is no image archive" in broken.stderr
+    assert "no.tar: is not an image archive" in broken.stderr
 
 
 def test_the_command_prints_each_id_once(

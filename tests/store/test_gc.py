@@ -140,7 +140,7 @@ def test_an_image_that_is_being_read_stays(
     store: library.Store, client: library.Client, host: str
 ) -> None:
     image = client.pull(f"{host}:1")
-    with local_store(store).held(image.digest):
+    with local_store(store).hold(image.digest):
         store.remove(f"{host}:1")
         store.gc()
         assert all_of(FIRST) <= blobs(store)

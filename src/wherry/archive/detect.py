@@ -28,7 +28,7 @@ MARKS = {"manifest.json", "index.json", "oci-layout", "repositories"}
 _PART = re.compile(r"(blobs/\w+/|sha256[:-])?[0-9a-f]{64}.*|([^/]+/)?[^/]+\.(tar(\.\w+)?|tgz)")
 
 
-def called(source: Path | RawStream) -> str:
+def source_name(source: Path | RawStream) -> str:
     """Return the name of an archive for errors: its path, if it has one."""
     if isinstance(source, os.PathLike):
         return str(source)
@@ -39,7 +39,9 @@ def called(source: Path | RawStream) -> str:
 
 
 def no_archive(
-    path: str, message: str = "is no image archive or layout that wherry knows", hint: str = KNOWN
+    path: str,
+    message: str = "is not an image archive or layout that wherry knows",
+    hint: str = KNOWN,
 ) -> StoreError:
     """Make the error for a file or directory that is not an archive or layout."""
     return StoreError(message, hint=hint).within(path)
@@ -50,7 +52,7 @@ def is_part(name: str) -> bool:
     return name in MARKS or _PART.fullmatch(name) is not None
 
 
-def outside(path: str, names: Iterable[str], error: UnsafeLink) -> WherryError:
+def link_error(path: str, names: Iterable[str], error: UnsafeLink) -> WherryError:
     """Return the error for a link out of a tar with the files ``names``.
 
     Many links do in a tar of a file system, which is not an unsafe archive but no archive.

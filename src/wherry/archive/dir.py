@@ -29,7 +29,7 @@ class FlatDirectory(Archive):
     def __init__(self, files: Files) -> None:
         super().__init__(files)
         if not has(files, MANIFEST):
-            raise no_archive(files.path, f"is no image directory: there is no {MANIFEST} in it")
+            raise no_archive(files.path, f"is not an image directory: there is no {MANIFEST} in it")
         try:
             self._document = parse(read(files, MANIFEST), "")
         except WherryError as error:

@@ -8,7 +8,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from wherry.archive.os_files import KINDS, FileRange, translated
+from wherry.archive.os_files import KINDS, FileRange, translate_os_errors
 from wherry.archive.tar import MAX_HOPS, linked, normal
 from wherry.content.protocols import Opened
 from wherry.errors import StoreError, UnsafeArchive
@@ -28,7 +28,7 @@ class DirectoryFiles:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        with translated(path):
+        with translate_os_errors(path):
             if stat.S_ISREG(os.stat(path).st_mode):  # noqa: PTH116 - a string
                 raise StoreError("is a file, a directory is expected", hint=KINDS).within(path)
             self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -61,11 +61,11 @@ class DirectoryFiles:
 
     def close(self) -> None:
         """Close the directory."""
-        with translated(self.path):
+        with translate_os_errors(self.path):
             os.close(self._root)
 
     def _descriptor(self, name: str) -> int:
-        with translated(f"{self.path}/{name}"):
+        with translate_os_errors(f"{self.path}/{name}"):
             at = normal(name)
             for _ in range(MAX_HOPS):
                 found = self._step(at)
@@ -100,4 +100,4 @@ class DirectoryFiles:
 
 
 def _not_regular(member: str) -> UnsafeArchive:
-    return UnsafeArchive("is no regular file", member=member)
+    return UnsafeArchive("is not a regular file", member=member)

@@ -89,16 +89,16 @@ class DockerArchive(Archive):
 
     Layers are read uncompressed and named by their DiffIDs, even if the archive compresses them.
     Skopeo's manifests give the media type of compressed layers all the same. By default the
-    bytes of the manifests are the same as skopeo's, so that the digests agree; with ``true``
+    bytes of the manifests are the same as skopeo's, so that the digests agree; with ``true_types``
     they have the true types. The parsed descriptors always have the true types.
     """
 
     makes_manifests = True
 
-    def __init__(self, files: Files, cancel: CancelToken, *, true: bool = False) -> None:
+    def __init__(self, files: Files, cancel: CancelToken, *, true_types: bool = False) -> None:
         super().__init__(files)
         self._cancel = cancel
-        self._true = true
+        self._true_types = true_types
         self._blobs: dict[Digest, str] = {}
         self._configs: dict[Digest, ManifestItem] = {}  # whose configs are read again
         self._sizes: dict[str, int] = {}  # of uncompressed layers
@@ -204,12 +204,12 @@ class DockerArchive(Archive):
             )
         self._configs[config.digest] = item
         layers = []
-        for called, diff_id in zip(item.layers, diff_ids, strict=True):
-            name = self._files.real(called)  # many links may point to one layer
+        for listed, diff_id in zip(item.layers, diff_ids, strict=True):
+            name = self._files.real(listed)  # many links may point to one layer
             size = self._raw_size(name)
             self._remember(diff_id, name)
             layers.append(Descriptor(mediatype.DOCKER_PLAIN_LAYER, diff_id, size))
-        if self._true:
+        if self._true_types:
             return docker_manifest(config, layers)
         untrue = [layer._replace(media_type=mediatype.DOCKER_LAYER) for layer in layers]
         return docker_manifest(config, untrue).replace(layers=tuple(layers))
@@ -217,10 +217,10 @@ class DockerArchive(Archive):
     def _remember(self, diff_id: Digest, name: str) -> None:
         """Record the file of a layer; of two such files, prefer one with the right digest."""
         known = self._blobs.setdefault(diff_id, name)
-        if known != name and not self._is(known, diff_id):
+        if known != name and not self._has_diff_id(known, diff_id):
             self._blobs[diff_id] = name
 
-    def _is(self, name: str, diff_id: Digest) -> bool:
+    def _has_diff_id(self, name: str, diff_id: Digest) -> bool:
         """Tell whether a file has the DiffID."""
         if name not in self._hashed:
             hasher = diff_id.hasher()

@@ -28,7 +28,7 @@ _MAX_DEPTH = 8
 _JSON = re.compile(r"([0-9a-f]{64})/json")
 
 
-def docker_archive(files: Files, cancel: CancelToken, *, true: bool = False) -> DockerArchive:
+def docker_archive(files: Files, cancel: CancelToken, *, true_types: bool = False) -> DockerArchive:
     """Open a docker archive of either format.
 
     Archives with a `MANIFEST` also contain the directories of the old format, as another image.
@@ -39,11 +39,11 @@ def docker_archive(files: Files, cancel: CancelToken, *, true: bool = False) -> 
         StoreError: This is not a docker archive.
     """
     if has(files, MANIFEST):
-        return DockerArchive(files, cancel, true=true)
+        return DockerArchive(files, cancel, true_types=true_types)
     check_ended(files)
     if is_docker_archive(files):
-        return LegacyArchive(files, cancel, true=true)
-    raise no_archive(files.path, f"is no docker archive: there is no {MANIFEST} in it")
+        return LegacyArchive(files, cancel, true_types=true_types)
+    raise no_archive(files.path, f"is not a docker archive: there is no {MANIFEST} in it")
 
 
 def is_docker_archive(files: Files) -> bool:

@@ -62,7 +62,7 @@ class OciLayout(Archive):
             check_ended(self._files)
         for name in (MARK, INDEX):
             if not has(self._files, name):
-                raise no_archive(path, f"is no OCI layout: there is no {name} in it")
+                raise no_archive(path, f"is not an OCI layout: there is no {name} in it")
         try:
             mark = load_object(read(self._files, MARK), MARK, max_depth=_MAX_DEPTH)
             version = mark.text("imageLayoutVersion")
@@ -85,7 +85,7 @@ class OciLayout(Archive):
         )
         index = parse(json.dumps(rest | kind).encode(), "")
         if not isinstance(index, Index):
-            raise InvalidDocument(f"{INDEX} is no index")
+            raise InvalidDocument(f"{INDEX} is not an index")
         found = []
         for place, entry in enumerate(entries):
             at = f"manifests[{place}]"

@@ -19,7 +19,7 @@ KINDS = "oci: and dir: are directories, oci-archive: and docker-archive: are fil
 
 
 @contextlib.contextmanager
-def translated(path: str) -> Iterator[None]:
+def translate_os_errors(path: str) -> Iterator[None]:
     """Turn errors of the file system about an archive into `WherryError`."""
     try:
         yield
@@ -27,7 +27,9 @@ def translated(path: str) -> Iterator[None]:
         raise NotFound("no such file or directory").within(path) from None
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENOTDIR}:
-            raise UnsafeArchive("a directory on the way is none, or a link", member=path) from None
+            raise UnsafeArchive(
+                "a parent of it is a link or not a directory", member=path
+            ) from None
         message = error.strerror or str(error)
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             hint = "compressed archives are unpacked aside; make room, or set TMPDIR"
@@ -50,7 +52,7 @@ class FileRange:
             return b""
         if self._end is not None:
             size = min(size, self._end - self._at)
-        with translated(self._path):
+        with translate_os_errors(self._path):
             data = os.pread(self._descriptor, size, self._at) if size > 0 else b""
         self._at += len(data)
         return data
@@ -59,7 +61,7 @@ class FileRange:
         """Close the file; idempotent."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            with translated(self._path):
+            with translate_os_errors(self._path):
                 os.close(descriptor)
 
 
@@ -71,7 +73,7 @@ def open_stream(path: str) -> FileIO:
     Raises:
         StoreError: The path is a device or a socket, or it cannot be opened.
     """
-    with translated(path):
+    with translate_os_errors(path):
         check_stream(path, os.stat(path))  # noqa: PTH116 - a string
         file = FileIO(os.open(path, os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
         check_stream(path, os.fstat(file.fileno()))

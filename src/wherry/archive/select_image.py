@@ -75,8 +75,8 @@ def choose(
         raise NotFound("there is no image in it").within(path)
     if not found:
         raise NotFound(f"there is no image {wanted} in it", hint=hint).within(path)
-    which = f"{len(found)} images {wanted}" if wanted else f"{len(found)} images"
-    raise NotFound(f"there are {which} in it, which one is meant?", hint=hint).within(path)
+    which = f"{len(found)} images named {wanted}" if wanted else f"{len(found)} images"
+    raise NotFound(f"there are {which} in it; choose one of them", hint=hint).within(path)
 
 
 def same_name(left: str, right: Reference | None) -> bool:

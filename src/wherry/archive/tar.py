@@ -197,7 +197,7 @@ def number(field: bytes) -> int:
         return int.from_bytes(field[1:], "big")
     text = field.partition(b"\0")[0].strip()
     if text and not set(text) <= set(b"01234567"):
-        raise _damaged("a header with a number that is none")
+        raise _damaged("a number in a header is not octal")
     return int(text or b"0", 8)
 
 
@@ -255,7 +255,7 @@ def _shown(name: str) -> str:
 def _damaged(message: str, block: bytes = b"", at: int = -1) -> IntegrityError:
     """Make the error for a damaged tar; ``block`` is the bad header, ``at`` its place."""
     if at == 0 and not block.startswith(_MAGIC, _MAGIC_AT):
-        return NotATar("is no tar", expected="a tar archive", actual=message)
+        return NotATar("is not a tar archive", expected="a tar archive", actual=message)
     return IntegrityError(
         f"the archive is damaged: {message}", expected="a tar archive", actual=message
     )

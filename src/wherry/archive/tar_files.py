@@ -9,9 +9,9 @@ import stat
 import tempfile
 from typing import TYPE_CHECKING
 
-from wherry.archive.detect import no_archive, outside
+from wherry.archive.detect import link_error, no_archive
 from wherry.archive.members import Members, find
-from wherry.archive.os_files import KINDS, FileRange, translated
+from wherry.archive.os_files import KINDS, FileRange, translate_os_errors
 from wherry.archive.tar import NotATar, UnsafeLink, members
 from wherry.content.codec import decompress, detect
 from wherry.content.protocols import CountingReader, Opened
@@ -41,11 +41,11 @@ class TarFiles:
 
     def __init__(self, path: str, cancel: CancelToken) -> None:
         self.path = path
-        with translated(path), contextlib.ExitStack() as opened:
+        with translate_os_errors(path), contextlib.ExitStack() as opened:
             self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             opened.callback(lambda: os.close(self._file))  # the archive or its copy
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
-                raise StoreError("is no regular file", hint=KINDS).within(path)
+                raise StoreError("is not a regular file", hint=KINDS).within(path)
             if not os.fstat(self._file).st_size:
                 raise no_archive(path, "is empty")
             try:
@@ -84,7 +84,7 @@ class TarFiles:
 
     def close(self) -> None:
         """Close the archive."""
-        with translated(self.path):
+        with translate_os_errors(self.path):
             os.close(self._file)
 
     def _find(self, name: str) -> Member:
@@ -111,7 +111,7 @@ def _index(path: str, file: int, cancel: CancelToken) -> tuple[dict[str, Member]
             cancel.check()
             found.add(member)
     except UnsafeLink as error:
-        raise outside(path, found.found, error) from None
+        raise link_error(path, found.found, error) from None
     found.check(path, digest)
     return found.found, source.ended
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wherry.archive.detect import IMPORT, MARKS, is_part, no_archive, outside
+from wherry.archive.detect import IMPORT, MARKS, is_part, link_error, no_archive
 from wherry.archive.files import MAX_DOCUMENTS
 from wherry.archive.members import Members, find
 from wherry.archive.tar import NotATar, UnsafeLink, members
@@ -76,7 +76,7 @@ class StreamedFiles:
         except NotATar:
             raise no_archive(path) from None
         except UnsafeLink as error:
-            raise outside(path, self._members, error) from None
+            raise link_error(path, self._members, error) from None
         except WherryError as error:
             raise error.within(path) from error.__cause__
         if not reader.arrived:
@@ -144,7 +144,8 @@ class StreamedFiles:
         digest = self._digests.get(_offset(member))
         if digest is None:
             raise Unsupported(
-                f"{member.name} stands before what leads to it, not called like a layer",
+                f"{member.name} comes before the document that names it, "
+                "and its name is not that of a layer",
                 hint="it can be read from a file that is not compressed",
             ).within(self.path)
         return digest

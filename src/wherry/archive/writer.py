@@ -190,19 +190,19 @@ def write_stream(file: BinaryIO, entries: Sequence[Entry], cancel: CancelToken) 
 
 def _send(file: BinaryIO, data: memoryview) -> int:
     sent = 0
-    with _translated():
+    with _translate_os_errors():
         while sent < len(data):
             sent += file.write(data[sent:]) or 0
     return sent
 
 
 def _flush(file: BinaryIO) -> None:
-    with _translated():
+    with _translate_os_errors():
         file.flush()
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translate_os_errors() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:

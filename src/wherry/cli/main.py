@@ -234,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except errors.WherryError as error:
         code = report_error(error, debug="--debug" in args)
     except (_ReaderGoneError, BrokenPipeError):
-        # The reader, such as `head`, has closed the pipe: that is no error.
+        # The reader, such as `head`, has closed the pipe, which is not an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
     except Exception as error:  # noqa: BLE001 - report defects in one line, too

@@ -100,11 +100,11 @@ def command(
                 sys.stdout.write(f"{image.id}\n")
                 sys.stdout.flush()
 
-    def called(name: Address) -> str:
+    def label(name: Address) -> str:
         reference = name.given if all_tags else name.reference
         return name.name if reference is None else reference.familiar
 
-    code = call_for_each(ctx, names, pull, called)
+    code = call_for_each(ctx, names, pull, label)
     client.close()
     store.close()
     return code

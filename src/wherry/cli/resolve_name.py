@@ -57,12 +57,12 @@ def call_for_each(
     ctx: click.Context,
     names: Sequence[Address],
     call: Callable[[Address], object],
-    called: Callable[[Address], str] = operator.attrgetter("name"),
+    label: Callable[[Address], str] = operator.attrgetter("name"),
 ) -> int:
     """Call with each name, even after an error.
 
-    Returns the exit code of the first error, or 0. ``called`` maps a name to the reference that
-    JSON messages show.
+    Returns the exit code of the first error, or 0. ``label`` returns the reference that JSON
+    messages show for a name.
     """
     code = DONE
     for name in names:
@@ -71,7 +71,7 @@ def call_for_each(
         except Cancelled:
             raise
         except WherryError as error:
-            found = report_error(error, debug=global_options(ctx).debug, reference=called(name))
+            found = report_error(error, debug=global_options(ctx).debug, reference=label(name))
             code = code or found
     return code
 

@@ -203,11 +203,11 @@ def _ports(word: str) -> list[str]:
     """Return the ports of ``80``, ``80/udp``, ``8000-8010`` or ``HOST:CONTAINER``."""
     found = _PORT.fullmatch(word.rpartition(":")[2])
     if found is None:
-        raise ValueError(f"{word!r} is no port")
+        raise ValueError(f"{word!r} is not a port")
     first = int(found.group(1))
     last = int(found.group(2) or first)
     if not first <= last <= _MAX_PORT:
-        raise ValueError(f"{word!r} is no port or range of ports")
+        raise ValueError(f"{word!r} is not a port or range of ports")
     protocol = (found.group(3) or "tcp").lower()
     return [f"{port}/{protocol}" for port in range(first, last + 1)]
 
@@ -215,7 +215,7 @@ def _ports(word: str) -> list[str]:
 def _signal(text: str) -> str:
     name = text.upper().removeprefix("SIG")
     if not (_is_positive(text) or _SIGNAL.fullmatch(name)):
-        raise ValueError(f"{text!r} is no signal")
+        raise ValueError(f"{text!r} is not a signal")
     return text
 
 
@@ -249,7 +249,7 @@ def _duration(text: str) -> int:
     if text == "0":
         return 0
     if not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r} is no duration such as 30s")
+        raise ValueError(f"{text!r} is not a duration such as 30s")
     nanoseconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
     if nanoseconds >= _MAX_DURATION:
         raise ValueError(f"{text[:40]!r} is longer than 292 years")

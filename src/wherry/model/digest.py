@@ -34,7 +34,7 @@ class Digest(str):
         Raises:
             InvalidDigest: the algorithm is neither sha256 nor sha512, or the hex digits are
                 not lower-case or not of the right number.
-            TypeError: ``text`` is no string.
+            TypeError: ``text`` is not a string.
         """
         try:
             if _DIGEST.fullmatch(text) is None:

@@ -273,7 +273,9 @@ def _kind(fields: Fields, served: str, problems: list[DocumentFault]) -> tuple[s
             f"stands beside {present[1]!r}, a document is of one kind", path=present[0]
         )
     if not present:
-        raise InvalidDocument("the document has neither manifests nor layers: it is no manifest")
+        raise InvalidDocument(
+            "the document has neither manifests nor layers, so it is not a manifest"
+        )
     return _agreed(fields, present[0], known[0] if known else ""), bool(known)
 
 

@@ -123,7 +123,7 @@ def unreadable_layer(media_type: str) -> str | None:
     if not kind.startswith(_LAYERS):
         return None
     if not words & {"tar", "tgz"}:
-        return "is no tar"
+        return "is not a tar"
     packing = kind.partition("+")[2]
     return f"is packed with {packing}" if packing and packing not in _PACKINGS else None
 

@@ -77,7 +77,7 @@ class Platform(NamedTuple):
             default: Completes a single word.
 
         Raises:
-            InvalidReference: The text is no platform, or a single word without ``default``.
+            InvalidReference: The text is not a platform, or a single word without ``default``.
         """
         if not text:
             raise InvalidReference("invalid platform: it is empty", text=text, position=0)
@@ -208,7 +208,7 @@ def _completed(text: str, word: str, default: Platform | None) -> Platform:
     system, architecture, _ = _normalized(word, word, "")
     is_system = system in _KNOWN_SYSTEMS
     if not is_system and (architecture not in _KNOWN_ARCHITECTURES or word != text):
-        message = f"invalid platform: {word[:40]!r} is no known OS or architecture"
+        message = f"invalid platform: {word[:40]!r} is not a known OS or architecture"
         raise InvalidReference(message, text=text, position=0)
     if default is None:
         message = "invalid platform: expected both os/architecture"

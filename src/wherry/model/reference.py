@@ -52,7 +52,7 @@ class Reference(NamedTuple):
         """Parse a reference in short or full form, and complete it.
 
         Raises:
-            InvalidReference: The text is no reference; the error has the position.
+            InvalidReference: The text is not a reference; the error has the position.
         """
         return _ReferenceParser(text).parse()
 

@@ -39,7 +39,7 @@ class Version:
 
     @classmethod
     def parse(cls, tag: str) -> Version | None:
-        """Parse a tag; None if it is no version."""
+        """Parse a tag; None if it is not a version."""
         match = _VERSION.fullmatch(tag)
         if match is None:
             return None

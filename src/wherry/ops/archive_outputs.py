@@ -65,7 +65,7 @@ class FileOutput:
             StoreError: The file cannot be written.
         """
         path = self._path
-        with _translated(path):
+        with _translate_os_errors(path):
             if path.exists() and not stat.S_ISREG(path.stat().st_mode):
                 with path.open("wb", buffering=0) as pipe:
                     PipeOutput(pipe).write(entries, jobs, cancel)
@@ -89,7 +89,7 @@ class DirectoryOutput:
             StoreError: The path exists and is not an empty directory, or cannot be written.
         """
         path = self._path
-        with _translated(path):
+        with _translate_os_errors(path):
             if path.exists() and not (path.is_dir() and not any(path.iterdir())):
                 hint = "choose another place, or empty it"
                 raise StoreError("already exists", hint=hint).within(path)
@@ -109,7 +109,7 @@ def _run(tasks: Sequence[Task], jobs: int, cancel: CancelToken) -> None:
 
 
 @contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translate_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -88,7 +88,7 @@ class DirectoryTar:
         else:
             if entry.status.st_nlink > 1:
                 self._names[key] = entry.path
-            with entry.opened() as (content, status):
+            with entry.open() as (content, status):
                 member = self._member(entry, status, tarfile.REGTYPE)
                 member.size = status.st_size
                 tar.addfile(member, content)

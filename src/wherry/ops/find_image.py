@@ -91,7 +91,7 @@ def remove_name(store: LocalStore, name: ImageName) -> None:
 
     Raises:
         NotFound: The store has no such name.
-        InvalidReference: The text is no name.
+        InvalidReference: The text is not a name.
     """
     text, reference = _read_name(store, name)
     store.unpin((reference or Reference.parse(text)).with_default_tag())
@@ -129,7 +129,7 @@ def _is_stored(store: LocalStore, text: str, reference: Reference) -> bool:
 
 
 def _by_manifest(store: LocalStore, text: str) -> StoredImage | None:
-    """Return the image of a manifest, or None if the text is no digest of a manifest."""
+    """Return the image of a manifest, or None if the text is not the digest of one."""
     try:
         record = store.image(Digest.parse(text))
     except InvalidDigest:

@@ -171,7 +171,7 @@ class ImagePuller:
         """Return the image if it is complete in the store; the lease holds all of it."""
         manifest: Digest | None = selection.digest
         if not isinstance(selection.manifest, Manifest):
-            manifest = self._store.derived(selection.digest)
+            manifest = self._store.converted_manifest(selection.digest)
         record = self._store.image(manifest) if manifest else None
         if record is None:
             return None

@@ -109,7 +109,10 @@ def _find_manifest(
     else:
         selection = _select(image, options, platform)
         digest, found = selection.digest, selection.manifest
-        if not isinstance(found, Manifest) and (made := image.derived(digest)) is not None:
+        if (
+            not isinstance(found, Manifest)
+            and (made := image.converted_manifest(digest)) is not None
+        ):
             digest, found = made, image.source.document(made)
     if not isinstance(found, Manifest):
         raise Unsupported(

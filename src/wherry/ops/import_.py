@@ -6,14 +6,14 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wherry.archive.detect import called
+from wherry.archive.detect import source_name
 from wherry.archive.os_files import open_stream
 from wherry.archive.tar import NotATar
 from wherry.content.events import Status
 from wherry.errors import IntegrityError, StoreError, Unsupported
 from wherry.ops.directory_tar import DirectoryTar
 from wherry.ops.layer_import import LayerImport
-from wherry.store.reserve import advised
+from wherry.store.reserve import hint_when_full
 from wherry.transfer.progress import Emitter
 
 if TYPE_CHECKING:
@@ -47,10 +47,12 @@ def import_layer(
         InvalidDocument: The config does not fit the layers.
         WherryError: The parent cannot be read.
     """
-    emitter = Emitter(access.listener, called(source) if reference is None else reference.familiar)
-    with advised(_FULL), store.ingest() as ingest:
+    emitter = Emitter(
+        access.listener, source_name(source) if reference is None else reference.familiar
+    )
+    with hint_when_full(_FULL), store.ingest() as ingest:
         work = LayerImport(store, ingest, options, access, emitter)
-        with _opened(source, options.epoch) as stream:
+        with _open(source, options.epoch) as stream:
             layer = work.layer(stream)
         record = work.image(layer)
         ingest.commit(
@@ -61,15 +63,15 @@ def import_layer(
 
 
 @contextlib.contextmanager
-def _opened(source: Path | RawStream, epoch: int | None) -> Iterator[RawStream]:
+def _open(source: Path | RawStream, epoch: int | None) -> Iterator[RawStream]:
     """Open the source; errors of the block name it."""
     try:
         with _stream(source, epoch) as stream:
             yield stream
     except NotATar as error:
-        raise StoreError(error.message).within(called(source)) from None
+        raise StoreError(error.message).within(source_name(source)) from None
     except (IntegrityError, Unsupported) as error:
-        raise error.within(called(source)) from error.__cause__
+        raise error.within(source_name(source)) from error.__cause__
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wherry.archive.detect import called
+from wherry.archive.detect import source_name
 from wherry.archive.docker import MANIFEST
 from wherry.archive.oci import INDEX
 from wherry.errors import InvalidDocument, NotFound, Unsupported, WherryError
@@ -43,7 +43,7 @@ def load(
         WherryError: The archive cannot be read; no name is changed.
     """
     with store.ingest() as ingest:
-        emitter = Emitter(listener, called(source))
+        emitter = Emitter(listener, source_name(source))
         sink = StoreMemberSink(store, ingest, emitter, cancel)
         with open_files(source, sink, cancel) as files:
             translate = EventTranslator(listener, streamed=files.streamed)
@@ -59,6 +59,6 @@ def load(
                 except (InvalidDocument, Unsupported) as error:
                     failures = [error]
                 for failure in failures:
-                    problem = failure.text_within(called(source))
+                    problem = failure.text_within(source_name(source))
                     emitter.warn(f"{problem}; {MANIFEST} is read instead of {INDEX}")
             return ArchiveLoader(store, ingest, last(), files, options, cancel, translate).load()

@@ -10,14 +10,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wherry.archive.detect import IMPORT, called, check_ended, no_archive
+from wherry.archive.detect import IMPORT, check_ended, no_archive, source_name
 from wherry.archive.dir import FlatDirectory
 from wherry.archive.directory_files import DirectoryFiles
 from wherry.archive.docker import MANIFEST
 from wherry.archive.files import has, read
 from wherry.archive.legacy import docker_archive, is_docker_archive
 from wherry.archive.oci import INDEX, MARK, OciLayout
-from wherry.archive.os_files import open_stream, translated
+from wherry.archive.os_files import open_stream, translate_os_errors
 from wherry.archive.tar_files import TarFiles
 from wherry.archive.tar_stream import StreamedFiles
 from wherry.content.codec import LONGEST_MAGIC, detect
@@ -55,16 +55,16 @@ def open_files(
 ) -> Iterator[Files]:
     """Open an archive; a stream and a compressed file are read once, in order."""
     if not isinstance(source, Path):
-        yield StreamedFiles(called(source), source, sink, cancel)
+        yield StreamedFiles(source_name(source), source, sink, cancel)
         return
     path = str(source)
-    with translated(path):
+    with translate_os_errors(path):
         status = os.stat(path)  # noqa: PTH116 - a string
     if stat.S_ISDIR(status.st_mode):
         with contextlib.closing(DirectoryFiles(path)) as directory:
             yield directory
         return
-    with translated(path), open_stream(path) as file:
+    with translate_os_errors(path), open_stream(path) as file:
         lies = stat.S_ISREG(status.st_mode)
         if not lies or detect(os.pread(file.fileno(), LONGEST_MAGIC, 0)) is not None:
             yield StreamedFiles(path, file, sink, cancel)
@@ -85,9 +85,9 @@ def list_formats(files: Files, cancel: CancelToken) -> list[Callable[[], Archive
         if not is_docker_archive(files):
             check_ended(files)
             raise no_archive(files.path, hint=IMPORT)
-        return [lambda: docker_archive(files, cancel, true=True)]
+        return [lambda: docker_archive(files, cancel, true_types=True)]
     if _begins(files, MANIFEST, b"["):
-        return [lambda: OciLayout(files), lambda: docker_archive(files, cancel, true=True)]
+        return [lambda: OciLayout(files), lambda: docker_archive(files, cancel, true_types=True)]
     return [lambda: OciLayout(files)]
 
 

@@ -88,9 +88,9 @@ class SourceImage(Record):
             and all(self.store.holds(blob.digest) for blob in blobs)
         )
 
-    def derived(self, manifest: Digest) -> Digest | None:
+    def converted_manifest(self, manifest: Digest) -> Digest | None:
         """Return the manifest that a store has made from a schema1 manifest."""
-        return None if self.store is None else self.store.derived(manifest)
+        return None if self.store is None else self.store.converted_manifest(manifest)
 
     def facts(self, layer: Digest) -> tuple[Digest | None, int | None]:
         """Return a layer's DiffID and uncompressed size in bytes, if a store has them."""
@@ -115,7 +115,7 @@ def open_image(address: Address, access: Access) -> Iterator[SourceImage]:
         WherryError: The registry does not serve the image.
     """
     try:
-        with _opened(address, access) as image:
+        with _open(address, access) as image:
             yield image
     except (PlatformMismatch, Unsupported, InvalidDocument) as error:
         repository = "" if address.reference is None else address.reference.name
@@ -132,7 +132,7 @@ def _familiar_name(address: Address) -> str:
 
 
 @contextlib.contextmanager
-def _opened(address: Address, access: Access) -> Iterator[SourceImage]:
+def _open(address: Address, access: Access) -> Iterator[SourceImage]:
     match address.where:
         case Where.REGISTRY:
             assert address.reference is not None  # noqa: S101 - `Address.parse` sees to it

@@ -64,13 +64,13 @@ class RepositoryPull:
         # A slow listener must not delay the transfer.
         self._events = None if listener is ignore else EventQueue(listener)
         self._emitter = Emitter(self._events or ignore, reference.familiar)
-        with self._closing_events():
+        with self._close_events_on_error():
             self._repository = make_repository(
                 session, reference, self._emitter, cancel, foreign=options.copy.foreign
             )
 
     def __enter__(self) -> Self:
-        with self._closing_events():
+        with self._close_events_on_error():
             self._ingest = self._store.ingest()
             self._ingest.__enter__()
         self._images = ImagePuller(
@@ -101,7 +101,7 @@ class RepositoryPull:
             self._end(failure[1])
 
     @contextlib.contextmanager
-    def _closing_events(self) -> Iterator[None]:
+    def _close_events_on_error(self) -> Iterator[None]:
         """Close the event queue if the block fails."""
         try:
             yield

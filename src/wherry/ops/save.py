@@ -75,7 +75,7 @@ def _open_images(
     """Open an address and yield its image for each platform."""
     image = opened.enter_context(open_image(address, access))
     if image.store is not None:
-        opened.enter_context(image.store.held(image.digest))
+        opened.enter_context(image.store.hold(image.digest))
     emitter = Emitter(access.listener, str(address))
     for platform in options.platforms or (None,):
         access.cancel.check()

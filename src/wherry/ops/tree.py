@@ -66,7 +66,7 @@ class TreeEntry(NamedTuple):
         return stat.S_ISCHR(self.status.st_mode) or stat.S_ISBLK(self.status.st_mode)
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[tuple[BinaryIO, os.stat_result]]:
+    def open(self) -> Iterator[tuple[BinaryIO, os.stat_result]]:
         """Open a file, with its status; raises `TreeChanged` if it changes."""
         with os.fdopen(_open(self.name, _FILE, self.directory, self.path), "rb") as content:
             before = os.fstat(content.fileno())
@@ -135,7 +135,7 @@ def walk(root: Path) -> Iterator[TreeEntry]:
 
 def _list(name: str, directory: int, above: str) -> TreeEntry:
     path = f"{above}/{name}" if above else name
-    with _translated(path):
+    with _translate_os_errors(path):
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         is_link = stat.S_ISLNK(status.st_mode)
         try:
@@ -158,12 +158,12 @@ def _enter(entry: TreeEntry) -> _OpenDirectory:
 
 
 def _open(name: str, flags: int, directory: int, path: str) -> int:
-    with _translated(path):
+    with _translate_os_errors(path):
         return os.open(name, flags, dir_fd=directory)
 
 
 @contextlib.contextmanager
-def _translated(path: str) -> Iterator[None]:
+def _translate_os_errors(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:

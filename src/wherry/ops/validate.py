@@ -70,8 +70,8 @@ class ValidationReport(Record):
 
 def validate_image(address: Address, access: Access, retries: int) -> ValidationReport:
     """Open an image wherever it is and check it; see `validate`."""
-    called = address.name if address.where is Where.REGISTRY else str(address)
-    retrying = Emitter(access.listener, called).retrying
+    label = address.name if address.where is Where.REGISTRY else str(address)
+    retrying = Emitter(access.listener, label).retrying
     with open_image(address, access) as image:
         return validate(image, RetryPolicy(attempts=retries), access.cancel, retrying)
 
@@ -220,7 +220,9 @@ class _Validation:
         if entry.size != child.size:
             self._error(f"{at}.size", f"is {entry.size:,}, the document has {child.size:,} bytes")
         if entry.media_type.lower() != child.media_type:
-            self._error(f"{at}.mediaType", f"is {entry.media_type}, it is {child.media_type}")
+            self._error(
+                f"{at}.mediaType", f"is {entry.media_type}, the document is {child.media_type}"
+            )
 
     def _check_platform(self, entry: Descriptor, child: _DocumentFacts, at: str) -> None:
         """Compare the platform of an entry with the platform of its image."""

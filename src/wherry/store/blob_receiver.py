@@ -16,7 +16,7 @@ from wherry.store import blob_info, leases
 from wherry.store.blob_info import BlobInfo
 from wherry.store.blobs import part_name
 from wherry.store.leases import Lease
-from wherry.store.os_errors import translated
+from wherry.store.os_errors import translate_os_errors
 from wherry.store.parts import open_part
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class BlobReceiver:
         return self._limits.image
 
     def __enter__(self) -> Self:
-        with translated(self.db.path):
+        with translate_os_errors(self.db.path):
             self._lease = Lease(self._files.root)
         if not self.db.is_current:  # rebuilt by another process: a lease in this file is void
             self._lease.end()
@@ -160,7 +160,7 @@ class BlobReceiver:
         """Remove a file that does not match its digest, so that the blob can be stored again."""
         from wherry.store.check import remove_damaged
 
-        with translated(self.db.path):
+        with translate_os_errors(self.db.path):
             remove_damaged(self.db, self._files, [str(digest)])
 
     def _facts(self, digest: Digest) -> BlobInfo | None:
@@ -194,7 +194,7 @@ class BlobReceiver:
         """
         digest = blob.descriptor.digest
         name = part_name(digest)
-        with translated(self.db.path):
+        with translate_os_errors(self.db.path):
             found = self.find(blob.descriptor, follow=follow, cancel=cancel)
             if found is not None:
                 return _checked(found, blob)
@@ -258,7 +258,7 @@ class BlobReceiver:
         For layers of archives that can be read only once. Raises what `put` does, except `Busy`.
         """
         name = part_name(Digest.of(os.urandom(16)))  # random: no other process writes it
-        with translated(self.db.path):
+        with translate_os_errors(self.db.path):
             self._files.prepare(Digest.of(b""))
             part = open_part(self._files.ingest, name)
             assert part is not None  # noqa: S101 - no other process knows the name

@@ -90,7 +90,7 @@ def check(
         with db.write() as connection:  # the lock keeps other processes from removing blobs
             missing = _missing(connection, files)
     found = [(digest, "damaged", message) for digest, message in blob_hasher.damaged.items()]
-    found += [(digest, "missing", "the file is not there") for digest in missing]
+    found += [(digest, "missing", "the file is missing") for digest in missing]
     with db.snapshot() as connection:
         over = parents(connection) if found else {}
         problems = [
@@ -135,7 +135,12 @@ def _unknown(connection: sqlite3.Connection) -> list[StoreProblem]:
         " ORDER BY name"
     )
     return [
-        StoreProblem("database", manifest, "no image is known by it", (read_name(name).familiar,))
+        StoreProblem(
+            "database",
+            manifest,
+            "its image is not in the database",
+            (read_name(name).familiar,),
+        )
         for name, manifest in rows
     ]
 

@@ -178,7 +178,7 @@ class Database:
             return found
         if GATE.is_carried(self.file()):
             raise self._forked_error()
-        with self._translated():
+        with self._translate_sqlite_errors():
             connection = self._open()
         self._connections.add(connection)
         return connection
@@ -263,13 +263,13 @@ class Database:
         """Hold back forks and translate errors while the block may use a connection."""
         use = GATE.enter(self)
         try:
-            with self._translated():
+            with self._translate_sqlite_errors():
                 yield use
         finally:
             GATE.leave(use)
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translate_sqlite_errors(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:

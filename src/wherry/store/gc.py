@@ -227,7 +227,7 @@ def sweep(files: BlobFiles, *, dry_run: bool) -> tuple[int, int]:
     """
     count = size = 0
     parts = files.parts()
-    if parts and not leases.living(files.root):
+    if parts and not leases.is_any_alive(files.root):
         for name in parts:
             lock = lock_abandoned(files.ingest, name)
             if lock is None:

@@ -101,7 +101,7 @@ def repositories(connection: sqlite3.Connection, manifest: Digest) -> list[str]:
     return [repository for (repository,) in rows]
 
 
-def needing(
+def find_images_with(
     connection: sqlite3.Connection, digests: Collection[str]
 ) -> list[tuple[Digest, ImageRecord]]:
     """Return the named images that need any of ``digests``, each with its root."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wherry.errors import NotFound, StoreError
 from wherry.store import documents, graph, images, leases, refs
 from wherry.store.blob_receiver import BlobReceiver
-from wherry.store.os_errors import translated
+from wherry.store.os_errors import translate_os_errors
 
 if TYPE_CHECKING:
     import sqlite3
@@ -171,7 +171,7 @@ class Ingest(BlobReceiver):
 
         Such an operation may not have reached its own fsync yet.
         """
-        with translated(self.db.path):
+        with translate_os_errors(self.db.path):
             for algorithm in sorted(self._unsynced):
                 self._files.sync(algorithm)
         self._unsynced.clear()

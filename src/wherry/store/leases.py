@@ -87,7 +87,7 @@ def sweep(root: Directory) -> None:
             lock.release()
 
 
-def living(root: Directory) -> bool:
+def is_any_alive(root: Directory) -> bool:
     """Tell whether any operation is running."""
     return any(not _is_dead(directory, name) for directory, name in _files(root))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import wherry
 from wherry.errors import InvalidReference, StoreError
 from wherry.store import refs, reserve
-from wherry.store.os_errors import translated
+from wherry.store.os_errors import translate_os_errors
 from wherry.store.readable_store import ReadableStore
 from wherry.store.store_handle import DATABASE
 
@@ -43,7 +43,7 @@ class LocalStore(ReadableStore):
         return Ingest(self._handle.files, db, self._limits or Limits())
 
     @contextlib.contextmanager
-    def held(self, root: wherry.Digest) -> Iterator[None]:
+    def hold(self, root: wherry.Digest) -> Iterator[None]:
         """Keep an image until the end of the block, even if its names are removed.
 
         In a store that cannot be written the block runs without that guarantee.
@@ -68,7 +68,7 @@ class LocalStore(ReadableStore):
             text = str(reference)
             message = f"this digest is not {root}"
             raise InvalidReference(message, text=text, position=text.index("@"))
-        with reserve.advised(_CHANGED), self.ingest() as ingest:
+        with reserve.hint_when_full(_CHANGED), self.ingest() as ingest:
             ingest.pin(reference, root, manifest)
 
     def unpin(self, reference: wherry.Reference) -> None:
@@ -76,7 +76,7 @@ class LocalStore(ReadableStore):
         if self._handle.database() is None:
             raise refs.not_there(reference)
         with (
-            reserve.advised(_CHANGED),
+            reserve.hint_when_full(_CHANGED),
             self.ingest() as ingest,
             ingest.db.write() as connection,
         ):
@@ -117,14 +117,14 @@ class LocalStore(ReadableStore):
     ) -> wherry.types.RemovalReport:
         from wherry.store import removal
 
-        with translated(self.path), self._removing() as ingest:
+        with translate_os_errors(self.path), self._removing() as ingest:
             return removal.remove(ingest, self._collector(ingest), choose)
 
     @contextlib.contextmanager
     def _removing(self) -> Iterator[Ingest]:
         """Begin an operation that removes; a full disk releases the reserve for it."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(reserve.advised(reserve.NEEDED))
+            stack.enter_context(reserve.hint_when_full(reserve.NEEDED))
             yield reserve.with_room(
                 self._handle.files.root, lambda: stack.enter_context(self.ingest())
             )
@@ -144,7 +144,7 @@ class LocalStore(ReadableStore):
         db = self._handle.database()
         if db is None:
             return GarbageReport([], 0, [])
-        with translated(self.path):
+        with translate_os_errors(self.path):
             if not dry_run:
                 leases.sweep(self._handle.files.root)
             # First, because it makes room and needs none.
@@ -183,7 +183,7 @@ class LocalStore(ReadableStore):
         db = self._handle.database()
         if db is None:
             return CheckReport([], 0, 0)
-        with translated(self.path):
+        with translate_os_errors(self.path):
             return check(db, self._handle.files, cancel or CancelToken(), on_progress)
 
     def usage(self) -> wherry.types.Usage:
@@ -191,14 +191,14 @@ class LocalStore(ReadableStore):
         from wherry.store.usage import Usage, usage
 
         db = self._handle.database()
-        with translated(self.path):
+        with translate_os_errors(self.path):
             return Usage() if db is None else usage(db, self._handle.files)
 
     def remove_damaged(self, digests: Collection[str]) -> None:
         """Remove files that do not match their digests, so that they can be stored again."""
         from wherry.store.check import remove_damaged
 
-        with self.ingest() as ingest, translated(self.path):
+        with self.ingest() as ingest, translate_os_errors(self.path):
             remove_damaged(ingest.db, self._handle.files, digests)
 
     def rebuild(self) -> wherry.types.RebuildReport:
@@ -213,7 +213,7 @@ class LocalStore(ReadableStore):
         from wherry.store.rebuild import RebuildReport, rebuild
 
         self.close()
-        with translated(self.path):
+        with translate_os_errors(self.path):
             root = self._handle.root()
             if root is None or not root.exists("blobs"):
                 return RebuildReport(0, 0, ())

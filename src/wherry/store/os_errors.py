@@ -22,13 +22,13 @@ _ELSEWHERE = "choose a place that can be written with --store or WHERRY_STORE"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _HINTS = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), _ELSEWHERE),
-    errno.ELOOP: "a store has no links: see who made it (ls -l), and remove it",
+    errno.ELOOP: "a store has no links: check its owner with ls -l, and remove it",
     errno.EXDEV: "a store is one file system: `blobs` and `ingest` must not be mounts of their own",
 }
 
 
 @contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translate_os_errors(path: Path) -> Iterator[None]:
     """Raise `StoreError` or `StoreFull` for an `OSError` in the block."""
     try:
         yield

@@ -14,7 +14,7 @@ from wherry.model.digest import Digest
 from wherry.store import blob_info, images, refs
 from wherry.store.blob_file import BlobFile
 from wherry.store.blob_info import BlobInfo
-from wherry.store.os_errors import translated
+from wherry.store.os_errors import translate_os_errors
 from wherry.store.store_handle import StoreHandle
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class ReadableStore:
         if db is None:
             return []
         with db.snapshot() as connection:
-            return images.needing(connection, digests)
+            return images.find_images_with(connection, digests)
 
     def root_of(self, manifest: Digest) -> Digest:
         """Return the root that the latest name of an image has, or else its manifest."""
@@ -126,7 +126,7 @@ class ReadableStore:
 
     def open(self, digest: Digest) -> io.FileIO:
         """Open a blob for reading; raises `NotFound`."""
-        with self._present(digest), translated(self.path):
+        with self._present(digest), translate_os_errors(self.path):
             path = self.path / "blobs" / digest.algorithm / digest.hex
             return BlobFile(self._handle.files.descriptor(str(digest)), path)
 
@@ -182,7 +182,7 @@ class ReadableStore:
         """Return what is known of a layer besides its bytes."""
         return self._ask(lambda connection: blob_info.find(connection, digest), None) or BlobInfo()
 
-    def derived(self, digest: Digest) -> Digest | None:
+    def converted_manifest(self, digest: Digest) -> Digest | None:
         """Return the manifest that was converted from the schema1 manifest ``digest``."""
         from wherry.store import documents
 

@@ -70,7 +70,7 @@ def rebuild(files: BlobFiles, name: str) -> RebuildReport:
     root, new = files.root, f"{name}.new"
     with exclusive(root, name), _set_aside(root, name) as old:
         # After the move: before it, an operation could begin between the check and the move.
-        if leases.living(root):
+        if leases.is_any_alive(root):
             raise StoreError(
                 "another process is adding to the store",
                 hint="try again when it is done",

@@ -63,7 +63,7 @@ def with_room(root: Directory, call: Callable[[], T]) -> T:
 
 
 @contextlib.contextmanager
-def advised(hint: str) -> Iterator[None]:
+def hint_when_full(hint: str) -> Iterator[None]:
     """Replace the hint of a `StoreFull`, whose default is meant for downloads."""
     try:
         yield

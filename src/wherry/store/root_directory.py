@@ -22,7 +22,7 @@ def open_store(path: str) -> Directory:
 
     Raises:
         FileNotFoundError: The directory does not exist.
-        StoreError: The path is no directory, every user can write to it, or the path is a link
+        StoreError: The path is not a directory, every user can write to it, or the path is a link
             that another user made.
     """
     link = os.lstat(path)

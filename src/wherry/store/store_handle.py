@@ -11,7 +11,7 @@ from wherry.store import reserve
 from wherry.store.blobs import BlobFiles
 from wherry.store.database_file import exclusive, lock_name
 from wherry.store.db import Database
-from wherry.store.os_errors import FULL, REBUILD, translated
+from wherry.store.os_errors import FULL, REBUILD, translate_os_errors
 from wherry.store.root_directory import make_store
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class StoreHandle:
         Raises:
             StoreError: The database is gone while there are blobs, or cannot be opened.
         """
-        with self._lock, translated(self.path):
+        with self._lock, translate_os_errors(self.path):
             root = self._root()
             if root is None:
                 self._db = None  # threads close their connections
@@ -79,7 +79,7 @@ class StoreHandle:
 
     def check_writable(self) -> None:
         """Make the directory; raises `StoreError` if the store cannot be written."""
-        with self._lock, translated(self.path):
+        with self._lock, translate_os_errors(self.path):
             make_store(str(self.path.absolute()))
             root = self._root()
             if root is None or not _is_writable(root):
@@ -99,7 +99,7 @@ class StoreHandle:
         db = self.database()
         if db is not None and db.read_only:
             raise StoreFull("no space left on device", hint=FULL).within(self.path)
-        with self._lock, translated(self.path):
+        with self._lock, translate_os_errors(self.path):
             if db is None:
                 db = self._db = self._db or Database(self._files.root, DATABASE)
                 reserve.lay(self._files.root)

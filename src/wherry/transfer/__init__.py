@@ -1,1 +1,1 @@
-"""The one verb: copy the graph under a root from a source to a sink."""
+"""Copying the graph of an image from a source to a sink."""

@@ -43,7 +43,7 @@ _NOT_SENT = "no credentials were sent there"
 
 
 class UnsafeRealm(Exception):
-    """The realm is no URL, or must not get credentials; see ``error``."""
+    """The realm is not a URL, or must not get credentials; see ``error``."""
 
     def __init__(self, error: Unauthorized) -> None:
         super().__init__(str(error))
