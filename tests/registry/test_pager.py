@@ -286,6 +286,7 @@ CHILDREN = [IMAGE.manifest.descriptor(), ARM.manifest.descriptor()]
         (index_of(CHILDREN, annotations={"of": "another tool"}), OCI_INDEX),
         (index_of([each | {"artifactType": SBOM} for each in CHILDREN]), OCI_INDEX),
         (index_of([INDEX.index.descriptor()]), OCI_INDEX),
+        (index_of([INDEX.index.descriptor(), *ENTRIES]), OCI_INDEX),
         (index_of([]), OCI_INDEX),
         (ARM.manifest.data, ARM.manifest.media_type),  # as cosign stores signatures
     ],
@@ -295,6 +296,12 @@ def test_other_documents_under_the_tag_are_ignored(
 ) -> None:
     tagged.add_manifest("app", raw, media_type, TAG)
     assert found(client, tagged) == []
+
+
+def test_the_subject_beside_its_sibling_under_the_tag(client: Client, tagged: FakeRegistry) -> None:
+    """The index of a subject for one platform: the image for another is no referrer."""
+    tagged.tags["app"][ARM.digest.replace(":", "-")] = INDEX.digest
+    assert client.referrers(f"{tagged.host}/app:t", platform="linux/arm64") == []
 
 
 def test_a_docker_list_is_not_an_index_of_referrers(client: Client, tagged: FakeRegistry) -> None:

@@ -91,7 +91,7 @@ def _tagged_referrers(
     """Return the entries of the index under the referrers tag, if there is one.
 
     Some registries mistake the tag for a digest and serve the subject itself. Any other image
-    may have that tag, too.
+    may have that tag, too; an index that lists the subject holds images, not referrers.
     """
     tag = f"{digest.algorithm[:32]}-{digest.hex[:64]}"
     try:
@@ -104,7 +104,9 @@ def _tagged_referrers(
         return ()
     if document.media_type != mediatype.OCI_INDEX or not document.manifests:
         return ()
-    own = {digest, *_children(manifests, digest)}
+    if any(entry.digest == digest for entry in document.manifests):
+        return ()
+    own = set(_children(manifests, digest))
     return [entry for entry in document.manifests if entry.digest not in own]
 
 
