@@ -456,7 +456,8 @@ def test_a_number_out_of_range_is_refused_where_it_is_read(number: str) -> None:
     parse(inserted(f'"x":{number},"y":[{{"z":{number}}}]'), "")
     raw = document(MANIFEST).replace(b'"size":2', f'"size":{number}'.encode(), 1)
     assert refused(raw).path == "config.size"
-    assert "out of range" in str(refused(raw))
+    shown = number if len(number) <= 24 else f"{number[:24]}…"
+    assert f"the number {shown}, which is out of range" in str(refused(raw))
 
 
 @pytest.mark.parametrize(

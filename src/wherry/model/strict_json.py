@@ -16,6 +16,7 @@ MAX_DOCUMENT = 4 * 2**20  # bytes of a manifest, index or config
 MAX_VALUES = 400_000  # values and keys of a document; each takes up to 70 bytes of memory
 MAX_INTEGER = 2**63 - 1
 MAX_KEY_SHOWN = 64
+_MAX_DIGITS_SHOWN = 24
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)  # reads each byte once
 
 
@@ -186,7 +187,8 @@ def kind_name(value: object) -> str:
         case int() | float():
             return "a number"
         case OutOfRange():
-            return f"the number {value.text[:24]}, which is out of range"
+            more = "…" if len(value.text) > _MAX_DIGITS_SHOWN else ""
+            return f"the number {value.text[:_MAX_DIGITS_SHOWN]}{more}, which is out of range"
         case str():
             return "a string"
         case list():
