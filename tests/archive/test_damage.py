@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -98,11 +99,13 @@ def extended(*records: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
     return header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512)
 
 
-def test_extended_headers_take_no_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE])
+@pytest.mark.parametrize("prefix", [b"GNU.sparse.", b"GNU.volume.", b"GNU.others."])
+def test_extended_headers_take_no_memory(tmp_path: Path, prefix: bytes, kind: bytes) -> None:
     """Each may have 1 MiB, and a member may have any number of them."""
     keys = iter(range(10**9, 10**9 + 10**6))
     found = [
-        extended(*(b"27 GNU.sparse.%010d=x\n" % next(keys) for _ in range(38_000)))
+        extended(*(b"27 %s%010d=x\n" % (prefix, next(keys)) for _ in range(38_000)), kind=kind)
         for _ in range(4)
     ]
     path = tmp_path / "archive"
@@ -110,7 +113,7 @@ def test_extended_headers_take_no_memory(tmp_path: Path) -> None:
     del found
     tracemalloc.start()
     try:
-        with pytest.raises(Unsupported, match="sparse"):
+        with contextlib.suppress(Unsupported):  # for sparse members
             TarFiles(str(path), CancelToken())
         assert tracemalloc.get_traced_memory()[1] < 5 * 2**20
     finally:

@@ -232,3 +232,15 @@ def test_maps_that_are_damaged(tree: Path, options: list[str]) -> None:
         except (IntegrityError, Unsupported):
             continue
         assert total < limit + 65536
+
+
+@pytest.mark.timeout(60)
+def test_a_map_of_one_endless_line(client: Client) -> None:
+    """Joining the line block by block would take minutes, and all memory."""
+    content = b"1" * 2**25
+    records = (b"22 GNU.sparse.major=1\n", b"22 GNU.sparse.minor=0\n")
+    pax = b"".join([*records, b"28 GNU.sparse.realsize=9999\n"])
+    data = header("pax", b"x", len(pax)) + pax.ljust(512, b"\0")
+    data += header("f", b"0", len(content)) + content
+    with pytest.raises(IntegrityError, match="map of a sparse file is damaged"):
+        client.import_(io.BytesIO(data))

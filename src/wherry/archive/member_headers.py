@@ -26,7 +26,7 @@ class MemberHeaders(NamedTuple):
         """Split the blocks that come before the content of a member."""
         extended = []
         at = 0
-        while raw[at:][_TYPE] in EXTENDED | {tarfile.XGLTYPE}:
+        while raw[at : at + BLOCK][_TYPE] in EXTENDED | {tarfile.XGLTYPE}:
             block = raw[at : at + BLOCK]
             size = number(block[_SIZE])
             extended.append((block, raw[at + BLOCK : at + BLOCK + size]))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wherry.archive.tar import Header, TarSource
 
 _MAX_EXTENTS = 200_000  # of one file
+_MAX_DIGITS = 19  # of a number of 64 bits
 _CHUNK = 256 * 1024
 # The old format: a map of extents, whether more blocks of it follow, and the size with holes.
 _OLD_MAP, _OLD_MORE, _OLD_SIZE = 386, 482, slice(483, 495)
@@ -90,13 +91,15 @@ class SparseFile:
             *more, text = (text + block).split(b"\n")
             lines += more
             wanted = 1 + 2 * self._number(lines[0]) if lines else 1
-            if wanted > 2 * _MAX_EXTENTS:
+            # Without a line break, joining would take quadratic time. NULs follow the last line.
+            is_endless = len(lines) < wanted and len(text) > _MAX_DIGITS
+            if is_endless or wanted > 2 * _MAX_EXTENTS:
                 raise self._damaged()
         numbers = [self._number(line) for line in lines[1:wanted]]
         return [Extent(*pair) for pair in zip(numbers[::2], numbers[1::2], strict=True)]
 
     def _number(self, text: bytes) -> int:
-        if not (text.isdigit() and len(text) < 20):  # noqa: PLR2004 - digits of 64 bits
+        if not (text.isdigit() and len(text) <= _MAX_DIGITS):
             raise self._damaged()
         return int(text)
 

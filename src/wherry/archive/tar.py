@@ -48,6 +48,13 @@ _FILES = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 SPARSE = "GNU.sparse"  # stands for all records whose names start with this
 SOLARIS = "Solaris"  # stands for an extended header of Solaris' type
 VOLUME = "GNU.volume."  # prefix of the records of multi-volume archives
+# Other keys are dropped: each extended header could add new ones.
+_KEYS = {
+    b"path",
+    b"linkpath",
+    b"size",
+    *(f"{VOLUME}{key}".encode() for key in ("label", "filename")),
+}
 _DIGITS = 20  # a number with this many digits is too long
 _LONG = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
 EXTENDED = {*_LONG, tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE}
@@ -170,7 +177,7 @@ def _records(data: bytes) -> dict[str, str]:
     """Return the PAX records about the name, size and kind of the next member."""
     found: dict[str, str] = {}
     for key, value in records(data):
-        if key in {b"path", b"linkpath", b"size"} or key.startswith(VOLUME.encode()):
+        if key in _KEYS:
             found[_text(key)] = _text(value)
         elif key.startswith(b"GNU.sparse."):
             found[SPARSE] = ""
