@@ -372,6 +372,31 @@ def test_archives(environment: dict[str, str], tmp_path: Path, name: str, packed
     assert outcome.peak < MOST
 
 
+# Settings
+
+
+SETTINGS: dict[str, Callable[[], str]] = {
+    "long dotted keys": lambda: "".join(f"a{n}{'.b' * 8000}=1\n" for n in range(60)),
+    "many dotted keys": lambda: "".join(f"a{n}{'.b' * 500}=1\n" for n in range(900)),
+    "dotted tables": lambda: "".join(f"[a{n}{'.b' * 8000}]\n" for n in range(60)),
+    "registries": lambda: "".join(f'[[registry]]\nprefix="a{n}"\n' for n in range(35_000)),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("place", ["containers/registries.conf", "wherry/hosts.toml"])
+def test_settings(
+    environment: dict[str, str], fake: FakeRegistry, tmp_path: Path, name: str, place: str
+) -> None:
+    path = tmp_path / "home" / "config" / place
+    path.parent.mkdir()
+    path.write_text(SETTINGS[name]())
+    outcome = run(environment, "why", f"{fake.host}/app")
+    assert outcome.code == 1
+    assert "internal error" not in outcome.stderr
+    assert outcome.peak < MOST
+
+
 # Time and memory of regular expressions are proportional to the text
 
 

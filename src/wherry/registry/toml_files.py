@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 MAX_FILE = 2**20  # bytes of a file that is parsed
 MAX_LINE = 16 * 1024  # bytes of a line; parsing a dotted key takes quadratic time
+# Sum over all lines. The parser keeps each prefix of a dotted key: 4 bytes for the square of its
+# dots.
+MAX_DOTS_SQUARED = 10_000_000
 
 
 def read(file: Path) -> bytes | None:
@@ -38,8 +41,11 @@ def parse(raw: bytes, file: Path) -> dict[str, Any]:
 
     if len(raw) > MAX_FILE:
         raise WherryError(f"over {MAX_FILE >> 20} MiB").within(file)
-    if max(map(len, raw.split(b"\n"))) > MAX_LINE:
+    lines = raw.split(b"\n")
+    if max(map(len, lines)) > MAX_LINE:
         raise WherryError(f"a line of over {MAX_LINE >> 10} KiB").within(file)
+    if sum(line.count(b".") ** 2 for line in lines) > MAX_DOTS_SQUARED:
+        raise WherryError("lines with too many dots").within(file)
     try:
         return tomllib.loads(raw.decode("utf-8-sig"))  # editors on Windows write a byte order mark
     except UnicodeDecodeError:
