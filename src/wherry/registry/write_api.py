@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from wherry.errors import Denied, IntegrityError, InvalidDigest, NotFound, Unauthorized
-from wherry.model.digest import Digest
+from wherry.errors import Denied, IntegrityError, NotFound, Unauthorized
 from wherry.model.record import Record
 from wherry.registry.http.connect_errors import PrivateHost
 from wherry.registry.list_page import next_page, read_names
 from wherry.registry.requester import Call
 from wherry.registry.status_errors import MAX_ERROR, error_for_response
+from wherry.registry.stored_digest import check_stored_digest, named_digest
 from wherry.registry.upload_location import (
     UploadLocation,
     UploadState,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.errors import Places
     from wherry.model.descriptor import Descriptor
+    from wherry.model.digest import Digest
     from wherry.registry.hosts import Endpoint
     from wherry.registry.http.request_body import StreamBody
     from wherry.registry.http.response import HttpResponse
@@ -106,7 +107,7 @@ class WriteApi:
         response = self._send("POST", path, cancel, more_scopes=more_scopes)
         self._check(response, self._blob(digest))
         if response.status == _CREATED:
-            self._check_digest(response, digest, self._blob(digest))
+            check_stored_digest(response, digest, self._blob(digest))
             return None
         return read_upload_state(response, self.endpoint)
 
@@ -148,7 +149,7 @@ class WriteApi:
             location.with_digest(digest), "PUT", cancel, headers=_OCTETS, stream=body
         )
         self._check(response, self._blob(digest))
-        self._check_digest(response, digest, self._blob(digest))
+        check_stored_digest(response, digest, self._blob(digest))
 
     def get_upload_status(
         self, location: UploadLocation, digest: Digest, cancel: CancelToken
@@ -196,7 +197,7 @@ class WriteApi:
         headers = {"Content-Type": descriptor.media_type}
         response = self._send("PUT", path, cancel, headers=headers, body=raw)
         self._check(response, where)
-        self._check_digest(response, digest, where)
+        check_stored_digest(response, digest, where)
         confirmed = response.header("OCI-Tag").split(",")
         return ManifestReceipt(
             tuple(filter(None, (one.strip() for one in confirmed))),
@@ -217,7 +218,7 @@ class WriteApi:
             return None
         if response.status != _OK:
             raise self._error(response, (self._name,))
-        return _digest(response)
+        return named_digest(response)
 
     def delete_manifest(self, digest: Digest, cancel: CancelToken) -> None:
         """Delete a manifest, with all its tags."""
@@ -311,25 +312,5 @@ class WriteApi:
         body = b"" if is_read else response.read_secret(MAX_ERROR)
         return error_for_response(response, body, where, self.endpoint.name)
 
-    def _check_digest(self, response: HttpResponse, digest: Digest, where: Places) -> None:
-        """Compare ``Docker-Content-Digest``; Distribution 2.8 names sha512 blobs by sha256."""
-        named = _digest(response)
-        if named is None or named.algorithm != digest.algorithm or named == digest:
-            return
-        raise IntegrityError(
-            f"the registry has stored {named}",
-            expected=str(digest),
-            actual=str(named),
-            altered=True,
-            hint="a proxy on the way may be altering uploads",
-        ).within(*where)
-
     def _blob(self, digest: Digest) -> Places:
         return (self._name, f"blob {digest}")
-
-
-def _digest(response: HttpResponse) -> Digest | None:
-    try:
-        return Digest.parse(response.header("Docker-Content-Digest"))
-    except InvalidDigest:
-        return None
