@@ -145,7 +145,7 @@ def test_documents_that_are_slow_together(client: library.Client) -> None:
     with TreeRegistry(width=40, depth=1) as fake:
         root = client.manifest(f"{fake.host}/app:t")
         fake.inject(Fault(Delay(0.05), path="/manifests/"))
-        fetch = Budget(seconds=0.3).limited(
+        fetch = Budget(seconds=0.3).limit(
             lambda digest: client.manifest(f"{fake.host}/app@{digest}")
         )
         with pytest.raises(BudgetExceeded, match=r"take over 0\.3 seconds together"):

@@ -81,7 +81,7 @@ def test_a_late_waker_is_called_at_once() -> None:
     forget = token.on_cancel(lambda: calls.append(1))
     assert calls == [1]
     forget()
-    with token.waking(lambda: calls.append(2)):
+    with token.wake_on_cancel(lambda: calls.append(2)):
         assert calls == [1, 2]
 
 
@@ -91,7 +91,7 @@ def test_a_waker_that_was_taken_back_is_not_called() -> None:
     token.on_cancel(lambda: calls.append(2))
     forget()
     forget()
-    with token.waking(lambda: calls.append(3)):
+    with token.wake_on_cancel(lambda: calls.append(3)):
         pass
     token.cancel()
     assert calls == [2]
@@ -104,7 +104,7 @@ def test_a_waker_is_taken_back_when_its_block_fails() -> None:
     def fail() -> None:
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), token.waking(lambda: calls.append(1)):
+    with pytest.raises(ZeroDivisionError), token.wake_on_cancel(lambda: calls.append(1)):
         fail()
     token.cancel()
     assert not calls

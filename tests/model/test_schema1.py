@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from wherry.errors import IntegrityError, InvalidDocument, Unsupported, WherryError
 from wherry.model.digest import Digest
-from wherry.model.manifest import parse, parse_named
+from wherry.model.manifest import parse, parse_verified
 from wherry.model.schema1 import Schema1
 from wherry.model.schema1_signatures import verify_signatures
 from wherry.testing import (
@@ -63,10 +63,10 @@ def test_the_digest_is_that_of_the_payload_inside_the_signatures() -> None:
     assert found.payload == built.payload
     assert str(found.digest) == built.digest
     raw, kind = built.manifest.data, built.manifest.media_type
-    assert parse_named(found.digest, raw, kind) == found
-    assert parse_named(Digest.of(raw), raw, kind) == found
+    assert parse_verified(found.digest, raw, kind) == found
+    assert parse_verified(Digest.of(raw), raw, kind) == found
     with pytest.raises(IntegrityError):
-        parse_named(Digest.of(b""), raw, kind)
+        parse_verified(Digest.of(b""), raw, kind)
 
 
 def around(payload: bytes, outside: dict[str, Any]) -> bytes:
@@ -95,7 +95,7 @@ def test_nothing_outside_of_the_payload_counts(kind: str, good: bytes, evil: byt
     """A document may name any payload: what its digest is of is all that may be read from it."""
     raw = around(good, json.loads(evil))
     try:
-        found = parse_named(Digest.of(good), raw, kind)
+        found = parse_verified(Digest.of(good), raw, kind)
     except WherryError:
         return
     assert isinstance(found, Schema1)

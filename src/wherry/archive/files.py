@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from wherry.content.read_blob import DAMAGED
 from wherry.errors import IntegrityError, InvalidDocument, NotFound, Unsupported
-from wherry.model.manifest import parse_named
+from wherry.model.manifest import parse_verified
 from wherry.model.strict_json import MAX_DOCUMENT
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def read_document(files: Files, name: str, digest: Digest, media_type: str) -> D
         InvalidDocument, Unsupported: As `wherry.model.manifest.parse` does.
     """
     try:
-        return parse_named(digest, read(files, name), media_type)
+        return parse_verified(digest, read(files, name), media_type)
     except IntegrityError as error:
         error.hint = error.hint or DAMAGED
         raise error.within(files.path, name) from None

@@ -125,7 +125,7 @@ class OciLayout(Archive):
         """
         try:
             digest = Digest.parse(root.annotations.get(ORIGINAL, ""))
-            made = to_oci(self.document(digest), Budget().limited(self.document))
+            made = to_oci(self.document(digest), Budget().limit(self.document))
         except (InvalidDigest, NotFound, InvalidDocument, IntegrityError, Unsupported):
             return None
         return digest if made and root.digest.matches(made[-1].raw) else None

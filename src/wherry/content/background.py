@@ -40,7 +40,7 @@ def in_background(
         return found  # type: ignore[return-value] # there is no error, so there is a result
 
     with cancel.child() as token:
-        thread = threading.Thread(target=run, name="wherry-beside", daemon=True)
+        thread = threading.Thread(target=run, name="wherry-background", daemon=True)
         thread.start()
         try:
             yield wait

@@ -35,7 +35,7 @@ class Budget:
         self._size, self._size_left = size, size
         self._seconds, self._seconds_left = seconds, seconds
 
-    def limited(self, fetch: Callable[[Digest], Document]) -> Callable[[Digest], Document]:
+    def limit(self, fetch: Callable[[Digest], Document]) -> Callable[[Digest], Document]:
         """Return ``fetch`` with this budget; it raises `BudgetExceeded` before it fetches."""
 
         def fetch_within(digest: Digest) -> Document:

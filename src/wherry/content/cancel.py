@@ -55,12 +55,12 @@ class CancelToken:
         self.check()
         woken = threading.Lock()
         woken.acquire()  # released by `cancel`, or never
-        with self.waking(woken.release):
+        with self.wake_on_cancel(woken.release):
             woken.acquire(timeout=max(0.0, min(seconds, threading.TIMEOUT_MAX)))
         self.check()
 
     @contextlib.contextmanager
-    def waking(self, wake: Callable[[], None]) -> Iterator[None]:
+    def wake_on_cancel(self, wake: Callable[[], None]) -> Iterator[None]:
         """Call ``wake`` if the token is cancelled during the block."""
         forget = self.on_cancel(wake)
         try:
@@ -89,7 +89,7 @@ class CancelToken:
         """Yield a token that is cancelled with this one, or alone."""
         token = CancelToken()
         fork.watch(token, CancelToken.abandon)
-        with self.waking(token.cancel):
+        with self.wake_on_cancel(token.cancel):
             yield token
 
 

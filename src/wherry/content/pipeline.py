@@ -95,8 +95,8 @@ def receive(
         if follower is not None:
             follower.join()
     if follower is not None:
-        return behind.received(follower.result())
-    return behind.received(behind.facts()) if follow else BlobFacts(part.size)
+        return behind.blob_facts(follower.result())
+    return behind.blob_facts(behind.facts()) if follow else BlobFacts(part.size)
 
 
 def receive_unknown(
@@ -123,7 +123,7 @@ def receive_unknown(
         hasher.stop()
     part.finish()
     behind = _PartReader(part, digest, limits.raw, cancel)
-    return digest, behind.received(behind.facts())
+    return digest, behind.blob_facts(behind.facts())
 
 
 def _fill(
@@ -254,7 +254,7 @@ class _PartReader(Record):
 
         return follow_growing(source, lambda: self.limit.of(self.part.size), check)
 
-    def received(self, facts: tuple[Digest, int] | None) -> BlobFacts:
+    def blob_facts(self, facts: tuple[Digest, int] | None) -> BlobFacts:
         """Return the facts about the complete blob."""
         size = self.part.size
         return BlobFacts(size, *(facts or (self.digest, size)))

@@ -80,13 +80,13 @@ class Address(Record):
             return _in_registry(text, len("docker://"))
         scheme = _SCHEME.match(text)
         if scheme is None:
-            found = _in_registry(text, 0) if bare is Where.REGISTRY else _named(text, 0, bare)
+            found = _in_registry(text, 0) if bare is Where.REGISTRY else _parse_name(text, 0, bare)
             may_be_short = bare in {Where.REGISTRY, Where.ANY} and found.given is not None
             return found.replace(short=True) if may_be_short and is_short(text) else found
         where, start = Where(scheme.group(1)), scheme.end()
         if where is Where.STORE:
-            return _named(text, start, where)
-        return _archived(text, start, where)
+            return _parse_name(text, start, where)
+        return _parse_archive(text, start, where)
 
     def __str__(self) -> str:
         match self.where:
@@ -99,15 +99,15 @@ class Address(Record):
             case _:
                 position = "" if self.position is None else f"@{self.position}"
                 digest = "" if self.digest is None else f"@{self.digest}"
-                called = self.name or position or digest
-                return f"{self.where}:{self.path}" + (f":{called}" if called else "")
+                selector = self.name or position or digest
+                return f"{self.where}:{self.path}" + (f":{selector}" if selector else "")
 
 
 def _in_registry(text: str, start: int) -> Address:
     return Address(Where.REGISTRY, name=text[start:], given=_reference(text, start))
 
 
-def _named(text: str, start: int, where: Where) -> Address:
+def _parse_name(text: str, start: int, where: Where) -> Address:
     if start == len(text):
         raise _error("the image's name is missing", text, start)
     try:
@@ -117,7 +117,7 @@ def _named(text: str, start: int, where: Where) -> Address:
     return Address(where, name=text[start:], given=given)
 
 
-def _archived(text: str, start: int, where: Where) -> Address:
+def _parse_archive(text: str, start: int, where: Where) -> Address:
     """Parse a path and a name; a path ends at a colon, except after ``dir:``."""
     rest = text[start:]
     path, colon, name = (rest, "", "") if where is Where.DIR else rest.partition(":")
@@ -125,9 +125,9 @@ def _archived(text: str, start: int, where: Where) -> Address:
     if not path:
         raise _error("the path is missing", text, start)
     if "\0" in path:
-        raise _error("a path has no NUL in it", text, start + path.index("\0"))
+        raise _error("a path cannot contain a NUL byte", text, start + path.index("\0"))
     if colon and not name:
-        raise _error("the image's name is missing behind the colon", text, at)
+        raise _error("the image's name is missing after the colon", text, at)
     if where is Where.DOCKER_ARCHIVE and name:
         return _in_docker_archive(text, path, at)
     if name.startswith("@"):
@@ -143,7 +143,7 @@ def _in_docker_archive(text: str, path: str, at: int) -> Address:
     if name.startswith("@"):
         position = _POSITION.fullmatch(name)
         if position is None:
-            raise _error("a position is a number from 0 on", text, at + 1)
+            raise _error("a position is a number, counted from 0", text, at + 1)
         return Address(Where.DOCKER_ARCHIVE, path=path, position=int(position.group(1)))
     return Address(Where.DOCKER_ARCHIVE, name=name, path=path, given=_reference(text, at))
 

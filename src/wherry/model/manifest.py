@@ -55,9 +55,9 @@ class Manifest(Record):
         config = self.config.media_type
         if not mediatype.is_image_config(config):
             if self.artifact_type:
-                return _named(self.artifact_type)
+                return _artifact_kind(self.artifact_type)
             if not mediatype.is_sloppy_config(config):
-                return _named(config)
+                return _artifact_kind(config)
         for layer in self.layers:  # signatures of cosign have an image's config
             if (name := mediatype.artifact_name(layer.media_type)) is not None:
                 return name
@@ -98,15 +98,15 @@ Document: TypeAlias = "Manifest | Index | wherry.types.Schema1"
 
 def docker_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
     """Make a schema2 manifest with the bytes of Go's encoder."""
-    return _made(mediatype.DOCKER_MANIFEST, config, layers)
+    return _make_manifest(mediatype.DOCKER_MANIFEST, config, layers)
 
 
 def oci_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
     """Make an OCI manifest with the bytes of Go's encoder."""
-    return _made(mediatype.OCI_MANIFEST, config, layers)
+    return _make_manifest(mediatype.OCI_MANIFEST, config, layers)
 
 
-def _made(kind: str, config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
+def _make_manifest(kind: str, config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
     from wherry.model import gojson
 
     document = {
@@ -135,7 +135,7 @@ def digest_of(document: Document) -> Digest:
     return document.digest
 
 
-def parse_named(digest: Digest, raw: bytes, media_type: str) -> Document:
+def parse_verified(digest: Digest, raw: bytes, media_type: str) -> Document:
     """Verify the digest of a document and parse it.
 
     The digest of a schema1 manifest is that of its signed payload. Fields outside of the payload
@@ -270,13 +270,13 @@ def _kind(fields: Fields, served: str, problems: list[DocumentFault]) -> tuple[s
         present.append("layers")
     if len(present) > 1:
         raise InvalidDocument(
-            f"stands beside {present[1]!r}, a document is of one kind", path=present[0]
+            f"is present together with {present[1]!r}; a document has one kind", path=present[0]
         )
     if not present:
         raise InvalidDocument(
             "the document has neither manifests nor layers, so it is not a manifest"
         )
-    return _agreed(fields, present[0], known[0] if known else ""), bool(known)
+    return _choose_type(fields, present[0], known[0] if known else ""), bool(known)
 
 
 def _check_generic(*kinds: str) -> None:
@@ -287,7 +287,7 @@ def _check_generic(*kinds: str) -> None:
             raise Unsupported(f"{kind} is not a manifest type" + (f": {name}" if name else ""))
 
 
-def _agreed(fields: Fields, key: str, known: str) -> str:
+def _choose_type(fields: Fields, key: str, known: str) -> str:
     """Return the media type that fits the fields and the known type."""
     allowed, default = {
         "manifests": (mediatype.INDEXES, mediatype.OCI_INDEX),
@@ -312,5 +312,5 @@ def _subject(fields: Fields) -> Descriptor | None:
     return None if found is None else read_descriptor(found)
 
 
-def _named(media_type: str) -> str:
+def _artifact_kind(media_type: str) -> str:
     return mediatype.artifact_name(media_type) or f"an artifact of type {media_type}"

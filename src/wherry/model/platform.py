@@ -87,9 +87,9 @@ class Platform(NamedTuple):
         match = _SYSTEM.fullmatch(system)
         assert match is not None  # noqa: S101 - `_parts` has checked
         name, version, features = (group or "" for group in match.groups())
-        found = cls(name, rest[0], "".join(rest[1:])) if rest else _completed(text, name, default)
-        named = tuple(_decoded(feature) for feature in features.split("+")[1:])
-        return found._replace(os_version=_decoded(version), os_features=named).normalized()
+        found = cls(name, rest[0], "".join(rest[1:])) if rest else _complete(text, name, default)
+        named = tuple(_decode(feature) for feature in features.split("+")[1:])
+        return found._replace(os_version=_decode(version), os_features=named).normalized()
 
     @classmethod
     @checked(_RULES)
@@ -184,7 +184,7 @@ def _normalized(system: str, architecture: str, variant: str) -> tuple[str, str,
     return _SYSTEMS.get(system, system), architecture, variant
 
 
-def _decoded(option: str) -> str:
+def _decode(option: str) -> str:
     """Decode the percent-encoding in the version or a feature of an OS."""
     raw = _ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), option)
     return raw if raw.isascii() else raw.encode("latin-1").decode("utf-8", "replace")
@@ -203,7 +203,7 @@ def _parts(text: str) -> list[str]:
     return parts
 
 
-def _completed(text: str, word: str, default: Platform | None) -> Platform:
+def _complete(text: str, word: str, default: Platform | None) -> Platform:
     """Return the platform for a single word: a known OS or architecture."""
     system, architecture, _ = _normalized(word, word, "")
     is_system = system in _KNOWN_SYSTEMS

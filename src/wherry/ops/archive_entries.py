@@ -44,7 +44,7 @@ class ArchiveEntries:
             return formats.flat_entries(images[0].root.digest, contents.values())
         roots = []
         for each in images:
-            converted = to_oci(each.document, Budget().limited(each.fetch))
+            converted = to_oci(each.document, Budget().limit(each.fetch))
             found = [Descriptor.of(document.raw, document.media_type) for document in converted]
             for descriptor, document in zip(found, converted, strict=True):
                 contents[descriptor.digest] = formats.LayoutBlob(descriptor, document.raw)

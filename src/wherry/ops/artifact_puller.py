@@ -48,7 +48,7 @@ class ArtifactPuller:
         self._store = store
         self._sink = sink
         self._source = source
-        self._fetch = Budget().limited(fetch)
+        self._fetch = Budget().limit(fetch)
         self._emitter = emitter
         self._options = options.replace(verify_layers=False)
         self._cancel = cancel

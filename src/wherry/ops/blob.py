@@ -138,11 +138,11 @@ def _from_registry(address: Address, descriptor: Descriptor, access: Access) -> 
     policy, cancel = access.session().policy, access.cancel
     source = _SizeProbe(open_repository(address.reference, access))
     # Without the size, a connection that is cut looks like the end of the blob.
-    size = run(policy, cancel, lambda: source.find_size(descriptor, cancel), emitter.retrying)
+    size = run(policy, cancel, lambda: source.find_size(descriptor, cancel), emitter.report_retry)
     sized = descriptor._replace(size=size)
     digest = descriptor.digest
     hasher = digest.hasher()
-    blob = resuming_blob(source, sized, policy, cancel, emitter.retrying)
+    blob = resuming_blob(source, sized, policy, cancel, emitter.report_retry)
     stream = blob.open(0, lambda: hasher.hexdigest() == digest.hex).stream
     return VerifiedBlob(stream, digest, size, contextlib.ExitStack(), hasher=hasher)
 

@@ -238,6 +238,6 @@ def make_repository(
         session.hosts.endpoints(reference, warn=emitter.warn),
         cancel,
         warn=emitter.warn,
-        on_retry=emitter.retrying,
+        on_retry=emitter.report_retry,
         foreign=foreign,
     )

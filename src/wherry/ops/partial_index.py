@@ -27,7 +27,7 @@ class PartialIndex:
 
     def __init__(self, image: SourceImage, digest: Digest, index: Index) -> None:
         self._image = image
-        self._fetch = Budget().limited(image.source.document)
+        self._fetch = Budget().limit(image.source.document)
         self._made: dict[Digest, Index] = {}
         self.missing = 0
         self.lacks_image = False

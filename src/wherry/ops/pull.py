@@ -36,7 +36,7 @@ def pull(
     reference = reference.with_default_tag()
     with cancel.child() as token:
         operation = RepositoryPull(session, store, reference, options, token, listener)
-        with operation.resolving(reference) as resolved, operation:
+        with operation.resolve_in_background(reference) as resolved, operation:
             pulled = operation.pull(reference, resolved)
             operation.report_done(pulled.updated)
             return pulled

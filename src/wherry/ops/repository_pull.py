@@ -137,7 +137,7 @@ class RepositoryPull:
             raise skipped.error(self._reference.familiar_name)
 
     @contextlib.contextmanager
-    def resolving(self, reference: Reference) -> Iterator[Callable[[], Resolution]]:
+    def resolve_in_background(self, reference: Reference) -> Iterator[Callable[[], Resolution]]:
         """Resolve a tag while the store is opened; both take time.
 
         Yields a function that waits for the response. The end of the block ends the operation.

@@ -71,9 +71,9 @@ class ValidationReport(Record):
 def validate_image(address: Address, access: Access, retries: int) -> ValidationReport:
     """Open an image wherever it is and check it; see `validate`."""
     label = address.name if address.where is Where.REGISTRY else str(address)
-    retrying = Emitter(access.listener, label).retrying
+    on_retry = Emitter(access.listener, label).report_retry
     with open_image(address, access) as image:
-        return validate(image, RetryPolicy(attempts=retries), access.cancel, retrying)
+        return validate(image, RetryPolicy(attempts=retries), access.cancel, on_retry)
 
 
 def validate(
@@ -137,7 +137,7 @@ class _Validation:
         self._blobs = blobs
         self._report = report
         self._known: dict[Digest, _DocumentFacts] = {}
-        self._fetch = Budget().limited(source.document)
+        self._fetch = Budget().limit(source.document)
         self._absent = False
         self.documents = 0
 

@@ -35,7 +35,7 @@ class EndpointResponse(NamedTuple):
     Attributes:
         status: The status; None without a response.
         url: The URL that responded, after redirects.
-        asks_for: The challenge of the endpoint, such as ``Bearer, from https://…``, or empty.
+        asks_for: The challenge of the endpoint, such as ``Bearer from https://…``, or empty.
         rate_limit: The ``RateLimit-*`` headers.
         error: The error, or empty.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry.errors import IntegrityError, NotFound
-from wherry.model.manifest import digest_of, parse, parse_named
+from wherry.model.manifest import digest_of, parse, parse_verified
 from wherry.model.record import Record
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class ManifestReader:
         served = api.get_manifest(str(digest), self._cancel)
         try:
             with served.transient_if_truncated():
-                document = parse_named(digest, served.raw, served.media_type)
+                document = parse_verified(digest, served.raw, served.media_type)
         except IntegrityError as error:
             altered = f"nothing was stored; {api.endpoint.name} or a proxy on the way altered it"
             error.hint = error.hint or altered

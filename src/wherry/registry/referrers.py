@@ -58,7 +58,7 @@ def list_referrers(
     if not artifact_type:
         return found
     # Registries need not apply the filter, and some leave out the artifact types.
-    document = Budget().limited(manifests.document)
+    document = Budget().limit(manifests.document)
     return [
         entry
         for entry in found

@@ -221,11 +221,11 @@ class RepositorySink:
             known = self._documents.get(root.digest)
         if known is not None:
             return known
-        from wherry.model.manifest import parse_named
+        from wherry.model.manifest import parse_verified
 
         cancel, digest = self._cancel, str(root.digest)
         served = self._ask(cancel, lambda: self._reader.get_manifest(digest, cancel))
-        parse_named(root.digest, served.raw, served.media_type)  # raises if it is another one
+        parse_verified(root.digest, served.raw, served.media_type)  # raises if it is another one
         return served.raw
 
     def _ask(self, cancel: CancelToken, call: Callable[[], T]) -> T:

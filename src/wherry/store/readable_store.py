@@ -169,14 +169,14 @@ class ReadableStore:
             NotFound: The document is not stored.
             IntegrityError: The file is damaged.
         """
-        from wherry.model.manifest import parse_named
+        from wherry.model.manifest import parse_verified
         from wherry.store import documents
 
         found = self._ask(lambda connection: documents.find(connection, digest), None)
         if found is None:
             raise NotFound(f"{digest} is not a document of the store {self.path}")
         own, media_type = found
-        return parse_named(digest, self.read(own), media_type)
+        return parse_verified(digest, self.read(own), media_type)
 
     def facts(self, digest: Digest) -> BlobInfo:
         """Return what is known of a layer besides its bytes."""

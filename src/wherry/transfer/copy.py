@@ -119,7 +119,7 @@ class ImageCopy:
         """
         layers = {layer.digest: layer for layer in self._layers}
         for layer in layers.values():
-            self._progress.queued(layer)
+            self._progress.report_queued(layer)
         config = self._config_at
         ordered = sorted(layers.values(), key=lambda layer: -(layer.size or 0))
         run_tasks(
@@ -167,29 +167,31 @@ class ImageCopy:
 
     def _count(self, receipt: Receipt) -> None:
         digest = receipt.descriptor.digest
-        self._size.arrived(digest, receipt.descriptor.size or 0)
+        self._size.add_received(digest, receipt.descriptor.size or 0)
         if receipt.raw_size is not None:
-            self._size.decompressed(digest, receipt.raw_size)
+            self._size.add_decompressed(digest, receipt.raw_size)
 
     def _on_bytes(self, layer: Descriptor | None, current: int) -> None:
         if layer is not None:
-            self._size.arrived(layer.digest, current)
+            self._size.add_received(layer.digest, current)
         self._progress.bytes(layer, current)
 
     def _put(self, descriptor: Descriptor, cancel: CancelToken, *, follow: bool) -> Receipt:
         layer = None if descriptor is self._config_at else descriptor
         try:
             return self._sink.put(
-                self._blob(descriptor, cancel, functools.partial(self._progress.retrying, layer)),
+                self._blob(
+                    descriptor, cancel, functools.partial(self._progress.report_retry, layer)
+                ),
                 follow=follow,
                 cancel=cancel,
                 on_bytes=functools.partial(self._on_bytes, layer),
             )
         except Busy as busy:
-            self._progress.waiting(layer, busy.size)
+            self._progress.report_waiting(layer, busy.size)
             raise
         finally:
-            self._progress.stopped(layer)
+            self._progress.report_pause(layer)
 
     def _blob(self, descriptor: Descriptor, cancel: CancelToken, tell: OnRetry) -> Blob:
         if descriptor.data is not None:  # embedded in the manifest

@@ -126,7 +126,7 @@ def select(
     """
     refused: PlatformMismatch | None = None
     budget = Budget(MAX_SEARCHED)
-    for found in _search(digest, document, wanted, budget.limited(fetch), {digest}, 1):
+    for found in _search(digest, document, wanted, budget.limit(fetch), {digest}, 1):
         if not artifacts:
             _check_image(found.manifest)
         if refuse is not None and found.config is not None:
@@ -163,7 +163,7 @@ def select_all(
         Unsupported: There is no image.
         BudgetExceeded: The indexes lead to too many documents.
     """
-    found = list(_walk(digest, document, Budget().limited(fetch), {digest}, 1, sparse=sparse))
+    found = list(_walk(digest, document, Budget().limit(fetch), {digest}, 1, sparse=sparse))
     if not found:
         _check_image(document)
         raise Unsupported("there is no image in it")
@@ -227,7 +227,7 @@ def select_each(
 
     Artifacts and missing documents are skipped: an archive may lack images of its index.
     """
-    fetch = Budget().limited(fetch)
+    fetch = Budget().limit(fetch)
     for found in _search(digest, document, wanted, fetch, {digest}, 1, sparse=True):
         if not isinstance(found.manifest, Manifest) or found.manifest.artifact is None:
             yield found

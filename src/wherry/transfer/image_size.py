@@ -21,7 +21,7 @@ class ImageSize:
         self._raw: dict[Digest, int] = {}
         self._total = 0
 
-    def arrived(self, layer: Digest, count: int) -> None:
+    def add_received(self, layer: Digest, count: int) -> None:
         """Record the received bytes of a layer; raises `IntegrityError` over the limit."""
         with self._lock:
             self._total += count - self._arrived.get(layer, 0)
@@ -29,7 +29,7 @@ class ImageSize:
         if self._total > self._limit:
             raise self._too_large("have")
 
-    def decompressed(self, layer: Digest, count: int) -> None:
+    def add_decompressed(self, layer: Digest, count: int) -> None:
         """Record a layer's decompressed bytes; raises `IntegrityError` over the limit."""
         with self._lock:
             self._raw[layer] = count

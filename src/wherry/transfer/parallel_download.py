@@ -123,12 +123,12 @@ class ParallelDownloads:
 
     # For the streams
 
-    def opened(self) -> None:
+    def count_open(self) -> None:
         """Count a blob that is being read."""
         with self._lock:
             self._open += 1
 
-    def closed(self) -> None:
+    def count_close(self) -> None:
         """Count a blob that is closed."""
         with self._lock:
             self._open -= 1
@@ -142,7 +142,7 @@ class ParallelDownloads:
             return False
         if descriptor.size - position < self._least:
             return False
-        if not self._asked and not (self._open == 1 and watch.link_is_the_limit(position)):
+        if not self._asked and not (self._open == 1 and watch.is_link_bound(position)):
             return False
         with self._lock:
             # A blob is split once. If that failed, one connection reads it.
@@ -152,7 +152,7 @@ class ParallelDownloads:
             self._splitting = True
             return True
 
-    def gave_up(self, error: WherryError | RangeRefused) -> bool:
+    def falls_back(self, error: WherryError | RangeRefused) -> bool:
         """Tell whether to continue over one connection after a failure of several.
 
         That is true for a blob whose size is not the stated one. It is true for all later blobs
@@ -176,7 +176,7 @@ class _RateWatch:
         self._connections = connections
         self._since: tuple[float, float, int] | None = None
 
-    def link_is_the_limit(self, position: int) -> bool:
+    def is_link_bound(self, position: int) -> bool:
         now = time.monotonic()
         if self._since is not None and now - self._since[0] < _LOOK:
             return False
@@ -220,7 +220,7 @@ class _AdaptiveStream:
         self._several: SegmentedStream | None = None
         self._from = offset
         self.joined = False
-        splitter.opened()
+        splitter.count_open()
 
     def read1(self, size: int) -> bytes:
         if self._several is None:
@@ -233,7 +233,7 @@ class _AdaptiveStream:
                 self._drop()  # there may be more bytes than the descriptor states
             except (WherryError, RangeRefused) as error:
                 self._drop()
-                if not self._splitter.gave_up(error):
+                if not self._splitter.falls_back(error):
                     raise
         if self._several is not None:
             size = min(size, self._from - self._position)
@@ -269,4 +269,4 @@ class _AdaptiveStream:
             self.joined = self.joined or self._one.joined
             self._one.close()
         self._drop()
-        self._splitter.closed()
+        self._splitter.count_close()

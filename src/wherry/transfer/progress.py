@@ -53,7 +53,7 @@ class Emitter:
         """Report a problem that does not stop the operation."""
         self.emit(Status.WARNING, message=message)
 
-    def retrying(self, pause: float, error: WherryError) -> None:
+    def report_retry(self, pause: float, error: WherryError) -> None:
         """Report that a request is repeated after ``pause`` seconds."""
         self.emit(Status.RETRYING, seconds=pause, message=str(error))
 
@@ -67,7 +67,7 @@ class LayerProgress:
         self._unreported: dict[Digest, int] = {}
         self._waited: dict[Digest, tuple[int, float]] = {}
 
-    def queued(self, layer: Descriptor) -> None:
+    def report_queued(self, layer: Descriptor) -> None:
         """Report a layer that will be copied."""
         self._emitter.emit(Status.PULLING, layer.digest, total=layer.size)
 
@@ -85,18 +85,18 @@ class LayerProgress:
         status = Status.VERIFYING if done else Status.DOWNLOADING
         self._emitter.emit(status, layer.digest, current=current, total=_total(layer, current))
 
-    def stopped(self, layer: Descriptor | None) -> None:
+    def report_pause(self, layer: Descriptor | None) -> None:
         """Report the last bytes that were not reported, before a pause."""
         current = None if layer is None else self._unreported.pop(layer.digest, None)
         if layer is not None and current is not None:
             status = Status.DOWNLOADING
             self._emitter.emit(status, layer.digest, current=current, total=_total(layer, current))
 
-    def retrying(self, layer: Descriptor | None, pause: float, error: WherryError) -> None:
+    def report_retry(self, layer: Descriptor | None, pause: float, error: WherryError) -> None:
         """Report a pause before the next attempt."""
-        self.stopped(layer)
+        self.report_pause(layer)
         if layer is None:
-            self._emitter.retrying(pause, error)
+            self._emitter.report_retry(pause, error)
         else:
             self._emitter.emit(
                 Status.RETRYING,
@@ -110,7 +110,7 @@ class LayerProgress:
         """Report a problem that does not stop the copy."""
         self._emitter.warn(message)
 
-    def waiting(self, layer: Descriptor | None, current: int) -> None:
+    def report_waiting(self, layer: Descriptor | None, current: int) -> None:
         """Report the progress of another process that fetches the same layer."""
         if layer is None:
             return

@@ -78,7 +78,7 @@ class TokenRequest:
         """Whether the request has credentials: a password or an identity token."""
         return self.body is not None or "Authorization" in self.headers
 
-    def redirected(self, status: int, target: str) -> TokenRequest:
+    def redirect(self, status: int, target: str) -> TokenRequest:
         """Return the request that follows a redirect, as net/http in Go makes it.
 
         A POST becomes a GET without a body, except after 307 and 308. An ``Authorization``

@@ -108,7 +108,9 @@ class CredentialStore:
             if own:
                 yield CredentialLookup("--creds", "given", self._fixed)
             else:
-                yield CredentialLookup("--creds", f"not for {host}, which the name does not name")
+                yield CredentialLookup(
+                    "--creds", f"not for {host}: the reference names another host"
+                )
         listed = self._helpers() if self._helpers is not None else None
         for name in [AUTH_FILES] if listed is None else listed:
             if name != AUTH_FILES:
@@ -158,7 +160,7 @@ def _search_file(
             said = f"entry {key} is skipped: {problem}"
             yield CredentialLookup(str(file), said, failed=True)
     if not has_problems:
-        yield CredentialLookup(str(file), f"nothing for {host}")
+        yield CredentialLookup(str(file), f"no entry for {host}")
 
 
 def _ask_helper(helper: CredentialHelper, where: str, cancel: CancelToken) -> CredentialLookup:
@@ -169,4 +171,6 @@ def _ask_helper(helper: CredentialHelper, where: str, cancel: CancelToken) -> Cr
         found = credential_helpers.get(helper.name, helper.server, cancel)
     except credential_helpers.HelperFailure as error:
         return CredentialLookup(place, error.message, failed=True)
-    return CredentialLookup(place, f"{'has' if found else 'nothing for'} {helper.server}", found)
+    return CredentialLookup(
+        place, f"{'has' if found else 'has nothing for'} {helper.server}", found
+    )

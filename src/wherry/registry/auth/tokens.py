@@ -156,7 +156,7 @@ class TokenSource:
                     f"redirects from https to plain http ({public_url(target)}); it was not asked",
                     "to ask it nevertheless: --insecure",
                 )
-            following = request.redirected(response.status, target)
+            following = request.redirect(response.status, target)
             problem = _unsafe_realm(
                 context,
                 f"redirects by {response.status} to {public_url(target)}; {_NOT_SENT}",

@@ -34,7 +34,7 @@ class ProxyAddress(Record):
     variable: str = ""
 
     def __repr__(self) -> str:
-        return f"Proxy({str(self)!r})"
+        return f"ProxyAddress({str(self)!r})"
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -70,7 +70,7 @@ class ProxySettings(Record):
 
     def __repr__(self) -> str:  # the addresses may hold passwords
         found = f"http={bool(self.http)}, https={bool(self.https)}, other={bool(self.other)}"
-        return f"Proxies({found})"
+        return f"ProxySettings({found})"
 
     def choose(self, scheme: str, host: str, port: int | None) -> ProxyAddress | None:
         """Return the proxy for a host, or None for a direct connection.
