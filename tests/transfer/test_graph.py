@@ -138,6 +138,22 @@ def test_unknown_manifest_types_are_skipped() -> None:
     assert list(platforms(index_of(other))) == []
 
 
+@pytest.mark.parametrize(
+    ("types", "hint"),
+    [
+        ([], "it has: no image at all"),
+        (["text/plain"], "it has: no image, but text/plain"),
+        (["b/b", "a/a", "d/d", "c/c", "a/a"], "it has: no image, but a/a, b/b, c/c"),
+    ],
+)
+def test_no_match_names_the_types_of_what_is_no_image(types: list[str], hint: str) -> None:
+    entries = [image(str(number)).manifest.descriptor() for number in range(len(types))]
+    named = [each | {"mediaType": kind} for each, kind in zip(entries, types, strict=True)]
+    with pytest.raises(PlatformMismatch) as caught:
+        chosen(build_index([], extra={"manifests": named}), AMD64)
+    assert caught.value.hint == hint
+
+
 def test_an_entry_without_a_type_may_be_an_image() -> None:
     """As in skopeo, the document itself decides its type."""
     untyped = entry("untyped", AMD64, "")

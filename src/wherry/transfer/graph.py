@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_NESTING = 8  # indexes inside indexes
 MAX_SEARCHED = 256  # documents that are fetched to find an image for one platform
+_TYPES_SHOWN = 3
 
 
 class Selection(Record):
@@ -314,5 +315,14 @@ def no_match(index: Index, wanted: Platform) -> PlatformMismatch:
         f"there is no image for {wanted.specifier}",
         wanted=str(wanted),
         available=available,
-        hint=f"it has: {' '.join(available) or 'no image at all'}",
+        hint=f"it has: {' '.join(available) or _other_types(index)}",
     )
+
+
+def _other_types(index: Index) -> str:
+    """Name the types of an index's entries that are no images."""
+    types = {
+        each.media_type for each in index.manifests if not mediatype.may_be_image(each.media_type)
+    }
+    shown = sorted(types)[:_TYPES_SHOWN]
+    return f"no image, but {', '.join(shown)}" if shown else "no image at all"
