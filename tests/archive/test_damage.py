@@ -131,7 +131,7 @@ def test_names_have_a_bound_together(client: Client) -> None:
         client.load(io.BytesIO(gzip.compress(long, 1)))
 
 
-def test_names_that_are_no_utf_8_do_no_harm(client: Client, tmp_path: Path) -> None:
+def test_names_that_are_not_utf_8_do_no_harm(client: Client, tmp_path: Path) -> None:
     data = bytearray(tar_layer({"xyz": bytes(4096), **docker_files(IMAGE, TARS)}))
     data[1] = 0xFF
     data[148:156] = b"%06o\0 " % (8 * 32 + sum(data[:148]) + sum(data[156:512]))

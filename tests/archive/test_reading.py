@@ -115,7 +115,7 @@ def test_links_to_one_layer_are_one_layer(tmp_path: Path) -> None:
     assert opened == ["manifest.json", "config", "layer", "layer"]
 
 
-def test_of_very_many_images_some_are_listed(client: Client, tmp_path: Path) -> None:
+def test_an_error_lists_at_most_fifty_images(client: Client, tmp_path: Path) -> None:
     files = layout_files({"v0": IMAGE})
     index = json.loads(files["index.json"])
     (entry,) = index["manifests"]
@@ -144,9 +144,7 @@ def test_whole_names_are_understood_with_latest_left_out(client: Client, tmp_pat
     assert good(client, f"oci:{layout}:other") == OTHER.digest
 
 
-def test_the_tag_of_a_whole_name_will_do_where_nothing_is_called_so(
-    client: Client, tmp_path: Path
-) -> None:
+def test_a_tag_is_enough_to_name_an_image_of_a_layout(client: Client, tmp_path: Path) -> None:
     names = {"localhost:5000/app:1.4": IMAGE, "docker.io/library/other:1.5": OTHER, "1.6": OTHER}
     layout = write_files(tmp_path / "one", layout_files(names))
     assert good(client, f"oci:{layout}:1.4") == IMAGE.digest
@@ -269,7 +267,7 @@ def test_layers_may_be_links_inside_of_the_archive(client: Client, tmp_path: Pat
     good(client, f"docker-archive:{archive}")
 
 
-def test_a_layer_that_is_another_is_found(client: Client, tmp_path: Path) -> None:
+def test_a_layer_with_another_diff_id_is_found(client: Client, tmp_path: Path) -> None:
     archive = archived(tmp_path / "a.tar", docker_files(DOCKER, [TARS[1], TARS[1], TARS[2]]))
     findings = client.validate(f"docker-archive:{archive}").findings
     assert [found.where for found in findings] == ["layers[0].digest"]
@@ -303,7 +301,7 @@ def test_a_file_that_is_not_a_docker_archive(
         client.validate(f"docker-archive:{archive}")
 
 
-def test_as_many_layers_as_diff_ids(client: Client, tmp_path: Path) -> None:
+def test_layers_and_diff_ids_must_have_the_same_number(client: Client, tmp_path: Path) -> None:
     files = docker_files(DOCKER, TARS[:2])
     archive = archived(tmp_path / "archive.tar", files)
     with pytest.raises(IntegrityError, match="3 DiffIDs for 2 layers"):
@@ -397,7 +395,7 @@ def test_a_compressed_archive_that_is_cut_off(client: Client, tmp_path: Path, ho
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
-def test_bytes_that_are_no_tar(client: Client, tmp_path: Path) -> None:
+def test_bytes_that_are_not_a_tar_are_refused(client: Client, tmp_path: Path) -> None:
     file = tmp_path / "archive"
     for data in (b"", b"no tar", b"x" * 10_000, b"\0" * 10_000):
         file.write_bytes(data)

@@ -280,7 +280,7 @@ def test_a_child_that_keeps_the_pipes_holds_up_nothing(
     "answer",
     [b"\xff\xfe{", b'{"Username":"me"', b'{"Username":"\xff","Secret":[]}', b"\0", b"[" * 60000],
 )
-def test_an_answer_that_is_no_text(helper_program: Callable[..., Path], answer: bytes) -> None:
+def test_a_response_that_is_not_text(helper_program: Callable[..., Path], answer: bytes) -> None:
     helper_program("binary", program(f"os.write(1, {answer!r})"))
     with pytest.raises(credential_helpers.HelperFailure, match="its output cannot be parsed"):
         credential_helpers.get("binary", "h.example", CancelToken())

@@ -253,7 +253,7 @@ def test_names_that_only_the_database_has(stage: Stage, shim: Shim) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link", "directory"])
-def test_a_copy_of_the_names_that_is_no_file(stage: Stage, kind: str) -> None:
+def test_a_copy_of_the_names_that_is_not_a_file(stage: Stage, kind: str) -> None:
     world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
     copy = world.store / NAMES_COPY
     copy.rename(world.path / "aside")

@@ -401,7 +401,9 @@ def test_the_users_own_link_to_a_store_is_followed(
         assert run(wherry, place, registry, command).returncode == 0
 
 
-def test_a_link_to_no_store_is_told(wherry: Wherry, place: Path, registry: FakeRegistry) -> None:
+def test_a_broken_link_in_place_of_a_store_is_reported(
+    wherry: Wherry, place: Path, registry: FakeRegistry
+) -> None:
     shutil.rmtree(place / "store")
     (place / "store").symlink_to(place / "gone")
     result = run(wherry, place, registry, "pull")

@@ -244,7 +244,7 @@ def test_pipes_get_the_bytes(
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
-def test_names_of_files_that_are_no_text(encoding: str, environment: dict[str, str]) -> None:
+def test_names_of_files_that_are_not_text(encoding: str, environment: dict[str, str]) -> None:
     """No command fails because the encoding lacks a character."""
     program = (
         "import sys; from wherry.cli.printable import install; install(); "

@@ -239,7 +239,7 @@ def test_a_truncated_zstd_stream_does_not_pass_for_a_shorter_one(
 
 @pytest.mark.parametrize("form", PACKED)
 @pytest.mark.parametrize("second", [1, 5, 9, -1])
-def test_a_truncated_second_member_is_no_clean_end(form: str, second: int) -> None:
+def test_a_truncated_second_member_is_an_error(form: str, second: int) -> None:
     packed = compress(TEXT, form) + compress(b"more and more" * 9, form)[:second]
     with pytest.raises(IntegrityError):
         unpacked(packed)

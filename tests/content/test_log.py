@@ -25,7 +25,7 @@ def test_the_first_failure_is_logged_with_its_trace(caplog: pytest.LogCaptureFix
     assert "ValueError: of the caller's own: 0" in caplog.text
 
 
-def test_an_interrupt_is_no_failure() -> None:
+def test_an_interrupt_is_not_a_failure() -> None:
     def interrupted(_number: int) -> None:
         raise KeyboardInterrupt
 

@@ -308,7 +308,7 @@ def test_a_follower_that_fails_leaves_the_download_to_its_end(part: Part, conten
     assert part.path.read_bytes() == damaged
 
 
-def test_a_wrong_digest_outranks_what_follows_from_it(part: Part) -> None:
+def test_a_wrong_digest_takes_precedence_over_a_damaged_layer(part: Part) -> None:
     """If both the digest and the compression are wrong, the digest is the error."""
     damaged = PACKED[:1000] + bytes(500) + PACKED[1500:]
     for _ in range(5):

@@ -123,7 +123,7 @@ def test_an_address_of_anywhere_means_the_store_first(fake: FakeRegistry, tmp_pa
     assert len(fake.requests) == sent
 
 
-def test_a_value_that_is_no_repository_is_refused(fake: FakeRegistry) -> None:
+def test_a_value_that_is_not_a_repository_is_refused(fake: FakeRegistry) -> None:
     with wherry.Client() as client:
         for name in (f"{fake.host}/app:t", wherry.Reference.parse(f"{fake.host}/app:t")):
             with pytest.raises(wherry.InvalidReference, match="neither tag nor digest"):

@@ -119,7 +119,7 @@ def test_a_digest_is_a_string_in_json() -> None:
     assert json.loads(json.dumps({digest: [digest]})) == {SHA256: [SHA256]}
 
 
-def test_a_digest_is_no_pair() -> None:
+def test_a_digest_is_not_a_tuple() -> None:
     digest = Digest.parse(SHA256)
     pair: Any = ("sha256", digest.hex)
     assert digest != pair

@@ -125,7 +125,7 @@ def test_an_entry_without_an_os_counts_as_the_hosts() -> None:
     assert Platform("windows", "amd64").rank(Platform("", "amd64")) is None
 
 
-def test_an_image_that_needs_more_than_there_is_does_not_run() -> None:
+def test_an_image_that_needs_more_os_features_does_not_run() -> None:
     mine = Platform("linux", "amd64")
     erofs = Platform("linux", "amd64", os_features=("erofs",))
     assert mine.rank(erofs) is None

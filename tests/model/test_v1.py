@@ -85,7 +85,7 @@ def test_a_saved_tree_is_docker_s(tree: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "key", ['"parent":"@"', '"Parent":"sha256:@"', '"PARENT":"junk"', '"parent":5', '"parent":null']
 )
-def test_a_config_s_own_parent_is_none_of_the_tree(key: str) -> None:
+def test_the_parent_in_a_config_is_ignored_in_the_tree(key: str) -> None:
     """Go's decoder fills the outer one of two fields of a name: that of the new generation."""
     empty = (
         '{"Hostname":"","Domainname":"","User":"","AttachStdin":false,"AttachStdout":false,'

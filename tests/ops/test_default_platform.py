@@ -104,7 +104,7 @@ def test_options_go_before_variables(wherry: Wherry, name: str, tmp_path: Path) 
 @pytest.mark.parametrize("variable", ["WHERRY_PLATFORM", "DOCKER_DEFAULT_PLATFORM"])
 @pytest.mark.parametrize("text", ["linux/", "a/b/c/d", "linux/amd64,linux/arm64", "lin ux/x"])
 @pytest.mark.parametrize("command", ["pull", "inspect", "save", "load", "import", "history"])
-def test_a_variable_that_holds_no_platform(
+def test_a_variable_with_an_invalid_platform(
     wherry: Wherry, variable: str, text: str, command: str
 ) -> None:
     done = wherry(command, "alpine", env={variable: text})

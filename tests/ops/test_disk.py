@@ -216,7 +216,7 @@ def test_a_store_that_does_not_open_waits_for_no_registry(tmp_path: Path) -> Non
                 thread.join()
 
 
-def test_a_disk_without_any_room_can_be_looked_at_and_rid_of_broken_downloads(
+def test_a_full_disk_can_be_listed_and_freed_of_broken_downloads(
     wherry: Wherry, fake: FakeRegistry, mount: Callable[..., Path], store: library.Store
 ) -> None:
     store.close()
@@ -273,7 +273,7 @@ def test_a_disk_without_any_room_is_collected(
     assert wherry("fsck").returncode == 0
 
 
-def test_what_helps_on_a_disk_without_any_room(
+def test_errors_on_a_full_disk_say_what_helps(
     wherry: Wherry,
     fake: FakeRegistry,
     mount: Callable[..., Path],
@@ -398,9 +398,7 @@ def test_a_store_on_another_file_system_than_the_rest(
         (errno.EIO, ""),
     ],
 )
-def test_what_the_system_says_is_said_with_what_to_do(
-    number: int, hint: str, tmp_path: Path
-) -> None:
+def test_errors_of_the_file_system_have_hints(number: int, hint: str, tmp_path: Path) -> None:
     def fail() -> None:
         raise OSError(number, os.strerror(number), str(tmp_path / "f"))
 

@@ -137,9 +137,7 @@ def test_foreign_layers_are_verified_like_others(fake: FakeRegistry, store: Stor
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "nonsense", "http://"])
-def test_addresses_that_are_no_addresses_are_refused(
-    fake: FakeRegistry, store: Store, url: str
-) -> None:
+def test_invalid_addresses_are_refused(fake: FakeRegistry, store: Store, url: str) -> None:
     with Client(store=store, foreign=True) as client, pytest.raises(Unsupported):
         client.pull(push_foreign(fake, url))
 

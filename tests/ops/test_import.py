@@ -206,7 +206,7 @@ def test_a_version_1_json_makes_the_config_and_stays(client: Client, store: Stor
 
 
 @pytest.mark.parametrize("config", [b"", b"[]", b'{"a":1,"a":2}', b"\xff"])
-def test_configs_that_are_none(client: Client, config: bytes) -> None:
+def test_invalid_configs(client: Client, config: bytes) -> None:
     with pytest.raises(InvalidDocument):
         client.import_(io.BytesIO(TAR), config=config)
 
@@ -442,7 +442,7 @@ def test_a_date_makes_the_same_image_each_time(
 
 
 @pytest.mark.parametrize("epoch", ["x", "-1", "1.5", "9" * 30, "253402300800"])
-def test_a_date_that_is_none(tmp_path: Path, environment: dict[str, str], epoch: str) -> None:
+def test_an_invalid_date(tmp_path: Path, environment: dict[str, str], epoch: str) -> None:
     (tmp_path / "tar").write_bytes(TAR)
     done = subprocess.run(
         [sys.executable, "-m", "wherry", "import", str(tmp_path / "tar")],
@@ -456,7 +456,7 @@ def test_a_date_that_is_none(tmp_path: Path, environment: dict[str, str], epoch:
     assert done.stderr.startswith("wherry: SOURCE_DATE_EPOCH is ")
 
 
-def test_a_time_that_is_none(client: Client) -> None:
+def test_an_invalid_time(client: Client) -> None:
     for created in (-1, 253402300800):
         with pytest.raises(ValueError, match="expected seconds since 1970"):
             client.import_(io.BytesIO(TAR), created=created)

@@ -121,7 +121,7 @@ class TestRequests:
             ("GET", "app/blobs/"),
         ]
 
-    def test_by_digest_what_is_known_is_not_asked_for(
+    def test_a_known_digest_is_not_requested_again(
         self, fake: FakeRegistry, client: Client
     ) -> None:
         fake.add_image("app", IMAGE, "t")
@@ -446,7 +446,7 @@ class TestReferrers:
         (one,) = client.referrers(f"{referred.host}/app:t", artifact_type=SIGNATURE)
         assert one == found[1]
 
-    def test_a_registry_that_does_not_filter_is_no_matter(
+    def test_a_registry_need_not_filter_referrers(
         self, referred: FakeRegistry, client: Client
     ) -> None:
         index = document({"schemaVersion": 2, "manifests": [
@@ -578,7 +578,7 @@ def test_referrers_are_bounded_in_bytes(client: Client) -> None:
             client.referrers(f"{fake.host}/app:t")
 
 
-def test_half_a_character_is_no_tag(wherry: Wherry) -> None:
+def test_half_a_character_is_not_a_tag(wherry: Wherry) -> None:
     with Paged(lambda _: {"tags": ["a\ud800"]}, last=0) as fake:
         fake.add_image("app", IMAGE, "t")
         done = wherry("inspect", f"{fake.host}/app:t")

@@ -46,7 +46,7 @@ def test_what_is_no_archive_of_any_kind(wherry: Wherry, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["none", "gzip"])
-def test_a_tar_of_a_file_system_is_no_archive(client: Client, tmp_path: Path, how: str) -> None:
+def test_a_tar_of_a_file_system_is_not_an_archive(client: Client, tmp_path: Path, how: str) -> None:
     files = {
         "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n",
         "usr/share/package.json": b'{"a": "file like others"}',
@@ -71,7 +71,7 @@ def test_a_tar_of_a_file_system_is_no_archive(client: Client, tmp_path: Path, ho
 
 
 @pytest.mark.parametrize("piped", [False, True])
-def test_links_of_a_file_system_are_no_attack(
+def test_a_tar_of_a_file_system_with_links_is_not_unsafe(
     client: Client, tmp_path: Path, *, piped: bool
 ) -> None:
     cases: list[tuple[dict[str, Any], type[WherryError]]] = [
@@ -89,7 +89,7 @@ def test_links_of_a_file_system_are_no_attack(
             client.load(io.BytesIO(data) if piped else tmp_path / "file")
 
 
-def test_layers_have_any_name_behind_what_leads_to_them(client: Client, tmp_path: Path) -> None:
+def test_layers_after_their_documents_may_have_any_name(client: Client, tmp_path: Path) -> None:
     files = docker_files(IMAGE, TARS, ["app:1"])
     entry = json.loads(files.pop("manifest.json"))
     config = {"config": files.pop(entry[0]["Config"])}
@@ -118,7 +118,7 @@ def test_layers_have_any_name_behind_what_leads_to_them(client: Client, tmp_path
         "layer-1.tar.zst",
     ],
 )
-def test_layers_that_come_before_what_leads_to_them(client: Client, called: str) -> None:
+def test_layers_before_their_documents(client: Client, called: str) -> None:
     image = build_image(TARS[1:2], style="docker")
     layer = called.format(IMAGE.layers[0].digest[7:])
     entry = {"Config": "config.json", "RepoTags": ["app:1"], "Layers": [layer]}

@@ -213,7 +213,7 @@ def check_blamed(read: Callable[[Listener], object], path: str, says: str = "") 
         if (kind, piece) != ("dir", IMAGE.manifest)
     ],
 )
-def test_a_damaged_archive_is_no_proxys_work(
+def test_a_damaged_archive_is_not_blamed_on_a_proxy(
     client: Client, tmp_path: Path, kind: str, piece: Piece, damage: Callable[[bytes], bytes]
 ) -> None:
     files = flat_files(IMAGE) if kind == "dir" else layout_files({"app:1": IMAGE})

@@ -219,7 +219,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_one_that_is_no_image_keeps_no_other_from_being_loaded(
+def test_a_broken_entry_does_not_prevent_loading_the_others(
     load: Callable[..., list[wherry.Image]], client: Client, case: str
 ) -> None:
     files, error, says = broken_in(case)
@@ -259,7 +259,7 @@ def test_where_nothing_can_be_loaded(wherry: Wherry, tmp_path: Path) -> None:
     assert done.stderr == f"wherry: {layout}: this is a helm chart, not an image\n"
 
 
-def test_an_entry_of_an_unknown_type_is_no_error(
+def test_an_entry_of_an_unknown_type_is_not_an_error(
     load: Callable[..., list[wherry.Image]],
 ) -> None:
     """Such an entry must not generate an error (OCI image spec, image-layout.md)."""
@@ -273,7 +273,7 @@ def test_an_entry_of_an_unknown_type_is_no_error(
     assert warning == f"{OTHER.id} is application/xml, not an image; skipped"
 
 
-def test_attestations_are_no_failures(load: Callable[..., list[wherry.Image]]) -> None:
+def test_attestations_are_not_failures(load: Callable[..., list[wherry.Image]]) -> None:
     index = build_index([(IMAGE, AMD64), (SIGNATURE, UNKNOWN)])
     (image,) = load(layout_files({"app:1": index}))
     assert str(image.digest) == index.digest
@@ -351,7 +351,7 @@ def test_a_name_that_stands_for_several_platforms(
         load(files, platform="linux/s390x")
 
 
-def test_an_image_that_is_not_there_for_a_platform_keeps_no_other(
+def test_an_image_for_another_platform_does_not_prevent_the_others(
     load: Callable[..., list[wherry.Image]],
 ) -> None:
     failures: list[WherryError] = []
@@ -412,7 +412,7 @@ def several(*items: object, config: bytes = NO_ROOTFS.config.data) -> dict[str, 
         ),
     ],
 )
-def test_an_item_of_a_docker_archive_keeps_no_other(
+def test_a_broken_item_of_a_docker_archive_does_not_prevent_the_others(
     load: Callable[..., list[wherry.Image]],
     item: object,
     config: bytes,
@@ -506,7 +506,7 @@ def test_one_name_is_not_for_several_images(
 
 
 @pytest.mark.parametrize("name", ["Upper", f"a@{IMAGE.digest}", ""])
-def test_a_name_that_is_none_is_wrong_usage(wherry: Wherry, tmp_path: Path, name: str) -> None:
+def test_an_invalid_name_is_a_usage_error(wherry: Wherry, tmp_path: Path, name: str) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"latest": IMAGE}))
     done = wherry("load", "-i", str(layout), "--name", name)
     assert (done.returncode, done.stdout) == (2, "")

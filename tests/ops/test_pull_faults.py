@@ -360,7 +360,7 @@ def test_a_token_that_ends_halfway_is_replaced(store: library.Store) -> None:
         assert blob_requests(registry, LAYER.digest)[-1] == "bytes=100000-"
 
 
-def test_a_slow_registry_is_no_silent_one(fake: FakeRegistry, store: library.Store) -> None:
+def test_a_slow_registry_does_not_count_as_silent(fake: FakeRegistry, store: library.Store) -> None:
     # Every byte restarts the timeout. The whole body takes twice as long.
     slow = build_image([tar_layer({"a": bytes(range(256)) * 4})], compression="none")
     fake.add_image("app", slow, "t")

@@ -181,7 +181,7 @@ def test_a_layer_of_a_layout_has_to_be_the_one_that_the_config_means(
     assert not (tmp_path / "saved.tar").exists()
 
 
-def test_as_many_layers_as_diff_ids(client: Client, tmp_path: Path) -> None:
+def test_layers_and_diff_ids_must_have_the_same_number(client: Client, tmp_path: Path) -> None:
     config = json.loads(IMAGE.config.data)
     config["rootfs"]["diff_ids"].pop()
     short = json.dumps(config).encode()

@@ -347,7 +347,7 @@ def test_an_archive_that_is_a_layout_too_is_read_as_one(
     assert (str(loaded.digest), loaded.names) == (IMAGE.digest, ("localhost/app:1",))
 
 
-def test_a_tag_alone_is_no_name(client: Client, wherry: Wherry, tmp_path: Path) -> None:
+def test_a_tag_alone_is_not_a_name(client: Client, wherry: Wherry, tmp_path: Path) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"v1": IMAGE}))
     flat = write_files(tmp_path / "flat", flat_files(IMAGE))
     told: list[str] = []
@@ -373,7 +373,7 @@ def test_an_image_can_be_saved_from_its_registry(
     assert (str(loaded.id), loaded.names) == (OTHER.id, (f"{fake.host}/app:v1",))
 
 
-def test_a_tag_beside_a_digest_is_no_name(
+def test_a_tag_beside_a_digest_is_not_a_name(
     fake: FakeRegistry, client: Client, tmp_path: Path
 ) -> None:
     fake.add_image("app", IMAGE, "v1")

@@ -284,7 +284,7 @@ def test_a_signal_while_another_process_holds_the_database(
 
 
 @pytest.mark.parametrize("form", ["plain", "json"])
-def test_a_signal_while_nobody_reads_what_is_said(
+def test_a_signal_while_stderr_is_not_read(
     wherry: Wherry, fake: FakeRegistry, name: str, form: str
 ) -> None:
     """Writing to a full pipe blocks, and so does writing the last message."""

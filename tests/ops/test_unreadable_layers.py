@@ -40,7 +40,7 @@ def blobs(fake: FakeRegistry) -> list[str]:
 
 
 @pytest.mark.parametrize("options", [(), ("--platform=linux/amd64",), ("--all-platforms",)])
-def test_an_encrypted_layer_is_called_that(
+def test_an_error_says_that_a_layer_is_encrypted(
     fake: FakeRegistry, wherry: Wherry, name: str, options: tuple[str, ...]
 ) -> None:
     done = wherry("pull", "-q", *options, name)
@@ -73,7 +73,9 @@ def test_documents_of_an_encrypted_image_can_be_read(client: Client, name: str) 
     assert any("the layer is encrypted" in finding for finding in findings)
 
 
-def test_neither_loaded_nor_saved(client: Client, store: Store, tmp_path: Path, name: str) -> None:
+def test_images_that_cannot_be_loaded_or_saved(
+    client: Client, store: Store, tmp_path: Path, name: str
+) -> None:
     layout = write_files(tmp_path / "layout", layout_files({"app:t": ENCRYPTED}))
     with pytest.raises(Unsupported, match="is encrypted"):
         client.load(layout)

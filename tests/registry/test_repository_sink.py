@@ -127,7 +127,7 @@ def test_several_tags(takes_tags: bool) -> None:
         assert methods(registry) == ["PUT"] * (1 if takes_tags else 2)
 
 
-def test_a_tag_for_what_is_there(fake: FakeRegistry, sink: RepositorySink) -> None:
+def test_a_new_tag_for_a_stored_image(fake: FakeRegistry, sink: RepositorySink) -> None:
     fake.add_image("app", IMAGE, "old")
     assert sink.resolve("old") == ROOT.digest
     assert sink.resolve("new") is None

@@ -228,7 +228,7 @@ def test_another_host_gets_no_credentials() -> None:
 
 
 @pytest.mark.parametrize("location", ["ftp://example.com/x", "http://["])
-def test_an_address_that_is_none(fake: FakeRegistry, api: WriteApi, location: str) -> None:
+def test_an_invalid_address(fake: FakeRegistry, api: WriteApi, location: str) -> None:
     fake.inject(Fault(SetHeader("Location", location), method="POST"))
     with pytest.raises(NetworkError, match="no usable address"):
         api.start_upload(DIGEST, TOKEN)

@@ -308,7 +308,7 @@ def test_a_store_of_a_newer_version_is_refused(store: LocalStore) -> None:
         list(LocalStore(store.path).named_images())
 
 
-def test_a_file_that_is_no_database_is_refused(store: LocalStore) -> None:
+def test_a_file_that_is_not_a_database_is_refused(store: LocalStore) -> None:
     store.path.mkdir()
     (store.path / "wherry.db").write_bytes(b"not a database, but long enough to be looked at" * 99)
     with pytest.raises(StoreError, match="not a database"):

@@ -213,7 +213,7 @@ def test_a_cut_while_discarding_loses_nothing() -> None:
     assert registry.open_streams == 0
 
 
-def test_discarding_is_no_progress() -> None:
+def test_discarding_is_not_progress() -> None:
     attempts = [Attempt(700, start=0, error=cut()) for _ in range(9)]
     registry = Registry(Attempt(1500, error=cut()), *attempts)
     with pytest.raises(NetworkError):
@@ -293,7 +293,7 @@ def test_a_blob_can_be_opened_again() -> None:
     assert registry.offsets == [0, 0, 0, 9000]
 
 
-def test_a_cancel_is_no_failure_to_try_again_after() -> None:
+def test_a_cancellation_is_not_retried() -> None:
     token = CancelToken()
     token.cancel()
     registry = Registry()

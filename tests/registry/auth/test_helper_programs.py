@@ -170,7 +170,7 @@ def test_messages_that_name_a_cause(install: Install, words: str) -> None:
         credential_helpers.erase("bad", "h.example")
 
 
-def test_erasing_missing_credentials_is_no_error(install: Install) -> None:
+def test_erasing_missing_credentials_is_not_an_error(install: Install) -> None:
     """If the message is not recognised, ``get`` tells whether there are credentials."""
     script = """#!/bin/sh
     case $1 in
