@@ -34,6 +34,7 @@ def test_the_size_includes_what_fits_on_a_full_disk(tmp_path: Path, before: int)
         with no_file_over(300_000), pytest.raises(OSError) as caught:  # noqa: PT011 - see below
             part.append(DATA[before:])
         assert caught.value.errno == errno.EFBIG
+        assert caught.value.filename == str(part.path)
         assert part.size == path.stat().st_size == 300_000
         part.append(DATA[part.size :])
     assert path.read_bytes() == DATA

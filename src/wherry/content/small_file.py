@@ -40,7 +40,7 @@ def read_small(path: Path, limit_bytes: int = MAX_FILE) -> bytes:
         descriptor = os.open(path, _FLAGS)
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise _refused(path, "is a socket") from None
+            raise _refused(path, kind_of(path.stat().st_mode)) from None
         raise
     try:
         found = os.fstat(descriptor)

@@ -78,6 +78,9 @@ class Part:
                 count = os.pwrite(self._lock.descriptor, view, at)
                 at += count
                 view = view[count:]
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
         finally:
             with self._grown:
                 self._size = at
@@ -124,7 +127,8 @@ class Part:
         """
         try:
             os.fsync(self._lock.descriptor)
-        except OSError:
+        except OSError as error:
+            error.filename = str(self.path)
             self.discard()
             raise
 
