@@ -176,7 +176,9 @@ def header(name: str, kind: bytes, size: int = 0) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [b"A", b"I", b"N", b"M", b"Z", b"8", b"!"])
-def test_what_engines_do_not_unpack_is_refused_by_name(client: Client, kind: bytes) -> None:
+def test_members_that_engines_do_not_unpack_are_refused_by_name(
+    client: Client, kind: bytes
+) -> None:
     data = tar_layer({"a": b"a"})[:1024] + header("odd/member", kind) + bytes(1024)
     with pytest.raises(Unsupported, match=r"^the stream: odd/member: "):
         client.import_(io.BytesIO(data))

@@ -303,7 +303,7 @@ def test_a_rebuild_takes_an_old_journal_away(stage: Stage) -> None:
     assert world.run("fsck").returncode == 0
 
 
-def test_what_an_earlier_rebuild_kept_stays_where_one_fails(stage: Stage, shim: Shim) -> None:
+def test_a_failed_rebuild_keeps_the_database_of_an_earlier_one(stage: Stage, shim: Shim) -> None:
     world = stage.world(COMMANDS["rebuild"]).copy(stage.path / "names")
     world.must("fsck", "--rebuild")
     kept = world.store / "wherry.db.damaged"
@@ -324,7 +324,7 @@ def test_a_document_that_cannot_be_read_stops_a_rebuild(stage: Stage, shim: Shim
 
 @pytest.mark.parametrize("command", ["save-docker", "save-oci", "blob", "login"])
 @pytest.mark.parametrize("unnamed", [True, False], ids=["unnamed", "named"])
-def test_the_next_writer_removes_what_a_killed_one_left(
+def test_the_next_writer_removes_leftovers_of_a_killed_one(
     stage: Stage, shim: Shim, command: str, *, unnamed: bool
 ) -> None:
     """Also without unnamed files (`O_TMPFILE`), which some file systems do not support."""

@@ -175,7 +175,7 @@ def test_hostile_copies(environment: dict[str, str], store: Path, form: str) -> 
     ],
     ids=["truncated", "brackets alone", "spaces before", "spaces behind", "too large"],
 )
-def test_what_is_no_copy(
+def test_an_unreadable_copy_of_the_names(
     environment: dict[str, str], store: Path, parts: tuple[bytes, ...], reason: str
 ) -> None:
     write(store, *parts)

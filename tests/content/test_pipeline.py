@@ -289,7 +289,7 @@ def test_a_blob_of_no_known_size_is_bounded(part: Part) -> None:
 
 @pytest.mark.parametrize("follow", [False, True])
 @pytest.mark.parametrize("cut", [0, 1, 300_000])
-def test_what_arrived_before_a_failure_is_kept(part: Part, cut: int, *, follow: bool) -> None:
+def test_bytes_before_a_failure_are_kept(part: Part, cut: int, *, follow: bool) -> None:
     """Only the missing bytes are fetched."""
     source = Source(PACKED, fail_at=cut, step=10_000)
     with pytest.raises(NetworkError):

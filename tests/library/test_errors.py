@@ -214,7 +214,7 @@ def test_a_worker_process_says_why_it_failed(tmp_path: Path, method: str) -> Non
     assert done.stdout.split() == [kind.__name__ for kind in EXCEPTIONS]
 
 
-def test_what_belongs_to_one_process_says_so(tmp_path: Path) -> None:
+def test_objects_of_one_process_refuse_pickling(tmp_path: Path) -> None:
     values: list[Any] = [wherry.Client(store=tmp_path, credentials=("me", "s3cret"))]
     for value in [*values, wherry.CancelToken()]:
         for send in (pickle.dumps, copy.copy, copy.deepcopy):

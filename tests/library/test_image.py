@@ -71,7 +71,7 @@ def test_the_time_of_an_image_is_aware_or_none(
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2024-02-30T12:00:00Z", "2024-02-29T12:00:00", ""])
-def test_what_is_no_time_is_none(text: str) -> None:
+def test_an_invalid_time_is_none(text: str) -> None:
     assert gotime.parse(text) is None
 
 

@@ -128,7 +128,7 @@ def test_instructions(changes: list[str], expected: dict[str, Any]) -> None:
         ('CMD ["\\ud800"]', "a lone surrogate"),
     ],
 )
-def test_what_does_not_parse(change: str, says: str) -> None:
+def test_invalid_changes_are_refused(change: str, says: str) -> None:
     with pytest.raises(InvalidReference) as caught:
         apply_changes({}, [change])
     assert says in str(caught.value)

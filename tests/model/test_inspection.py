@@ -39,7 +39,7 @@ def test_an_oci_image_may_have_no_time_a_docker_one_has_the_first() -> None:
     )
 
 
-def test_what_a_config_does_not_have_is_null() -> None:
+def test_missing_fields_of_a_config_are_null() -> None:
     found = inspected(config_extra={"config": None})
     assert (found.raw_labels, found.raw_env) == (None, None)
     assert '"Labels": null' in found.json()
@@ -85,7 +85,7 @@ def test_schema1_speaks_of_sizes_that_it_does_not_know() -> None:
         ({"history": [{"created_by": 1}]}, "history[0].created_by"),
     ],
 )
-def test_what_go_does_not_decode_is_a_problem(config: dict[str, object], path: str) -> None:
+def test_values_that_go_does_not_decode_are_problems(config: dict[str, object], path: str) -> None:
     found = inspected(config_extra=config)
     assert [problem.path for problem in found.problems] == [path]
     assert found.oci_config()["os"] == "linux"

@@ -452,7 +452,7 @@ def test_json_that_is_not_strict_is_refused(text: str) -> None:
     "number",
     ["1e999999", "-1e999999", "1e309", "9223372036854775808", "-9223372036854775809", "1" * 5000],
 )
-def test_a_number_out_of_range_is_refused_where_it_is_read(number: str) -> None:
+def test_a_number_out_of_range_is_refused_when_it_is_read(number: str) -> None:
     parse(inserted(f'"x":{number},"y":[{{"z":{number}}}]'), "")
     raw = document(MANIFEST).replace(b'"size":2', f'"size":{number}'.encode(), 1)
     assert refused(raw).path == "config.size"

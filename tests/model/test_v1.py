@@ -106,7 +106,7 @@ def test_the_parent_in_a_config_is_ignored_in_the_tree(key: str) -> None:
     assert v1.saved_chain(config.encode(), DIFF_IDS[:1]) == [(v1_id, written.encode())]
 
 
-def test_a_version_1_image_s_own_parent_counts_where_there_is_no_layer_below() -> None:
+def test_the_parent_in_a_version_1_image_counts_without_a_layer_below() -> None:
     image = v1.image(b'{"id":"%s","parent":"p","os":"linux"}' % an_id(1).encode())
     alone, other = v1.create_id(image, DIFF_IDS[0]), v1.image(b'{"parent":"q","os":"linux"}')
     assert alone != v1.create_id(other, DIFF_IDS[0])

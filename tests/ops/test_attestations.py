@@ -156,7 +156,7 @@ def test_they_are_no_images(fake: FakeRegistry, client: Client, store: Store) ->
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_is_not_there_is_not_listed(
+def test_missing_attestations_are_not_listed(
     fake: FakeRegistry, client: Client, tmp_path: Path, form: Format
 ) -> None:
     """The images were pulled one by one, so the attestations are missing."""

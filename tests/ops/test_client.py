@@ -46,7 +46,7 @@ def test_a_store_may_be_given_by_its_path(
     assert other.config.id == image.id  # after its client was closed
 
 
-def test_what_is_no_store_is_said_to_be_none(name: str) -> None:
+def test_a_store_argument_must_be_a_store_or_a_path(name: str) -> None:
     wrong: Any = 5
     with pytest.raises(TypeError, match=r"store must be a wherry.Store or a path, not int"):
         wherry.Client(store=wrong)

@@ -332,7 +332,7 @@ def test_a_document_around_a_good_payload_cannot_stand_for_it(
     assert str(client.pull(f"{fake.host}/honest:t").id) == good.id
 
 
-def test_a_digest_is_asked_for_where_it_is_said_to_be(fake: FakeRegistry, client: Client) -> None:
+def test_a_digest_must_be_in_the_named_repository(fake: FakeRegistry, client: Client) -> None:
     built = build_image(TARS)
     fake.add_image("here", built, "t")
     client.pull(f"{fake.host}/here:t")

@@ -83,7 +83,7 @@ def test_nothing_is_no_layer_an_empty_tar_is_one(client: Client) -> None:
     ],
     ids=["short", "long", "cut", "second header", "gzip", "nothing"],
 )
-def test_what_is_no_tar(
+def test_content_that_is_not_a_tar(
     client: Client, tmp_path: Path, data: bytes, error: type[wherry.WherryError]
 ) -> None:
     with pytest.raises(error, match=r"^the stream: "):
@@ -291,7 +291,7 @@ def test_a_platform_beside_a_config(client: Client, wherry: Wherry, tmp_path: Pa
     assert "--platform" in done.stderr.splitlines()[0]
 
 
-def test_what_is_not_there(client: Client, tmp_path: Path) -> None:
+def test_a_missing_parent_or_file_is_not_found(client: Client, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         client.import_(io.BytesIO(TAR), "mine", parent="nothing")
     with pytest.raises(NotFound, match="no such file"):
@@ -343,7 +343,7 @@ def test_the_command(wherry: Wherry, tmp_path: Path, environment: dict[str, str]
     assert missing.returncode == 3
 
 
-def test_what_is_imported_can_be_unpacked_by_tar(client: Client, tmp_path: Path) -> None:
+def test_tar_unpacks_imported_layers(client: Client, tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "file").write_bytes(b"x")
     image = client.import_(tmp_path / "tree")

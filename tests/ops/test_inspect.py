@@ -157,7 +157,7 @@ class TestRequests:
             assert configs <= kinds.count("blobs") <= configs + 8
             assert kinds.count("tags") <= 6  # five pages, and one without a token
 
-    def test_what_is_kept_is_bounded(self, fake: FakeRegistry, client: Client) -> None:
+    def test_kept_content_is_bounded(self, fake: FakeRegistry, client: Client) -> None:
         raw = document({"schemaVersion": 2, "manifests": [], "annotations": {"x": "y" * 1_900_000}})
         digests = []
         for number in range(8):
@@ -234,7 +234,7 @@ class TestInspect:
             client.inspect(f"{fake.host}/app:t", tags=True, on_event=listener)
         assert warnings == []
 
-    def test_what_is_no_image_is_named(self, fake: FakeRegistry, client: Client) -> None:
+    def test_artifacts_are_named_in_errors(self, fake: FakeRegistry, client: Client) -> None:
         chart = build_image(TARS, config_media_type="application/vnd.cncf.helm.config.v1+json")
         fake.add_image("chart", chart, "t")
         with pytest.raises(Unsupported, match="a helm chart"):
@@ -545,7 +545,7 @@ def test_nothing_but_empty_pages_is_no_whole_list(client: Client) -> None:
         ("a\ud800", "a\\ud800"),
     ],
 )
-def test_what_is_no_tag_is_left_out(client: Client, odd: str, shown: str) -> None:
+def test_invalid_tags_are_left_out(client: Client, odd: str, shown: str) -> None:
     """The grammar of tags is in the OCI distribution spec, Pulling manifests."""
     warnings: list[str] = []
     with Paged(lambda _: {"tags": ["t", odd, "u", "/"]}, last=0) as fake:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wherry import Client
 
 
-def test_what_is_no_archive_of_any_kind(wherry: Wherry, tmp_path: Path) -> None:
+def test_files_that_are_not_archives(wherry: Wherry, tmp_path: Path) -> None:
     (tmp_path / "tar").write_bytes(tar_layer({"etc/passwd": b"root"}))
     write_files(tmp_path / "directory", {"README": b"nothing"})
     says = "is not an image archive or layout that wherry knows\n  what docker"

@@ -136,7 +136,7 @@ def repository(fake: FakeRegistry) -> str:
     return f"{fake.host}/app"
 
 
-def test_all_tags_pass_over_what_has_no_image_for_this_machine(
+def test_all_tags_skip_tags_without_an_image_for_this_machine(
     client: Client, store: Store, repository: str
 ) -> None:
     heard: list[Event] = []

@@ -181,7 +181,7 @@ def test_wrong_bytes_after_a_cut_are_fetched_once_more_from_zero(
     assert blob_requests(fake, LAYER.digest) == [None, "bytes=100000-", None]
 
 
-def test_what_is_wrong_twice_is_not_fetched_a_third_time(
+def test_a_blob_that_is_wrong_twice_is_not_fetched_again(
     fake: FakeRegistry, name: str, client: Client, store: library.Store
 ) -> None:
     fake.inject(Fault(Cut(after=100_000), path=BLOB, times=1))
@@ -250,7 +250,7 @@ def test_two_bad_answers_and_then_a_good_one(
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
-def test_what_cannot_get_better_is_not_tried_again(
+def test_permanent_errors_are_not_retried(
     fake: FakeRegistry, name: str, client: Client, status: int
 ) -> None:
     fault = fake.inject(Fault(FixedReply(status), path=BLOB))

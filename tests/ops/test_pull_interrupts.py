@@ -163,7 +163,7 @@ def test_an_interrupt_while_a_blob_stalls(
     whole(store, name, BIG)
 
 
-def test_what_is_said_to_be_kept_is_what_is_there(
+def test_the_reported_kept_bytes_are_in_the_store(
     fake: FakeRegistry, name: str, wherry: Wherry, store: library.Store
 ) -> None:
     fake.inject(Fault(Stall(after=500_000), path=BLOB, times=1))
@@ -179,7 +179,7 @@ def test_what_is_said_to_be_kept_is_what_is_there(
 
 
 @pytest.mark.parametrize("options", [[], ["-q"], ["--progress=tty"]], ids=["plain", "quiet", "tty"])
-def test_a_connection_that_stays_away_leaves_what_the_next_pull_goes_on_with(
+def test_the_next_pull_resumes_after_a_lost_connection(
     fake: FakeRegistry, name: str, wherry: Wherry, store: library.Store, options: Sequence[str]
 ) -> None:
     small = build_image([tar_layer({"small": b"x"})])
@@ -208,7 +208,7 @@ def test_an_interrupt_before_anything_arrived(
     assert (output, errors.splitlines()[-1]) == ("", "wherry: interrupted")
 
 
-def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_with(
+def test_the_next_process_resumes_after_a_killed_one(
     fake: FakeRegistry, name: str, wherry: Wherry, store: library.Store
 ) -> None:
     fake.inject(Fault(Stall(after=300_000), path=BLOB, times=1))

@@ -36,7 +36,7 @@ def name(fake: FakeRegistry, client: Client) -> str:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_failed_save_leaves_what_was_there(
+def test_a_failed_save_leaves_the_old_file(
     client: Client, name: str, tmp_path: Path, form: Format
 ) -> None:
     blob = client.store.path / "blobs" / "sha256" / IMAGE.layers[2].digest[7:]
@@ -123,7 +123,7 @@ def test_cancelling(client: Client, name: str, tmp_path: Path) -> None:
             client.load(source, cancel=token)
 
 
-def test_what_cannot_be_saved(
+def test_images_that_cannot_be_saved(
     client: Client, name: str, tmp_path: Path, fake: FakeRegistry
 ) -> None:
     fake.add_image("other", OTHER, "v1")

@@ -54,7 +54,7 @@ def name(fake: FakeRegistry, client: Client) -> str:
     ("form", "piped"),
     [*((form, False) for form in FORMATS), ("docker", True), ("oci-archive", True)],
 )
-def test_what_is_saved_is_loaded(
+def test_saved_images_can_be_loaded(
     client: Client, name: str, tmp_path: Path, form: Format, stores: Iterator[Store], *, piped: bool
 ) -> None:
     place = tmp_path / "saved"

@@ -94,7 +94,7 @@ def test_the_image_that_has_none_for_a_platform_is_named(
         (["--format", "dir", "a"], "--format dir writes a directory, not a stream: use -o DIR"),
     ],
 )
-def test_what_a_format_is_not_for_is_wrong_usage(
+def test_an_option_that_a_format_lacks_is_a_usage_error(
     wherry: Wherry, arguments: list[str], says: str
 ) -> None:
     done = wherry("save", *arguments)

@@ -100,9 +100,7 @@ def test_an_image_without_a_name_gets_one(client: Client, name: str, tmp_path: P
 
 @pytest.mark.parametrize("form", ["docker", "oci", "oci-archive"])
 @pytest.mark.parametrize("given", ["", "up/Per", f"a@{INDEX.digest}", "a b", "a//b", "é"])
-def test_what_is_no_name(
-    client: Client, name: str, tmp_path: Path, form: Format, given: str
-) -> None:
+def test_invalid_names(client: Client, name: str, tmp_path: Path, form: Format, given: str) -> None:
     with pytest.raises(InvalidReference):
         client.save(name, tmp_path / "saved", format=form, name=given)
     assert not (tmp_path / "saved").exists()

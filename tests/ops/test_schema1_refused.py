@@ -142,7 +142,7 @@ def test_newer_formats_are_not_concerned(wherry: Wherry, fake: FakeRegistry) -> 
     assert wherry("pull", "-q", "--schema1", "deny", f"{fake.host}/app:new").returncode == 0
 
 
-def test_all_tags_pass_over_what_is_refused(wherry: Wherry, fake: FakeRegistry) -> None:
+def test_all_tags_skip_refused_images(wherry: Wherry, fake: FakeRegistry) -> None:
     push(fake, build_schema1(LAYERS))
     done = wherry("pull", "-a", "-q", "--schema1", "deny", f"{fake.host}/app")
     assert (done.returncode, done.stdout) == (1, "")

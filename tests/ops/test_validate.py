@@ -134,7 +134,7 @@ def test_a_store_with_a_part_of_an_index_is_good_and_bit_rot_is_found(
     assert "manifests[0] > layers[2].size" in places(client, f"store:{name}")
 
 
-def test_what_is_not_there_is_an_error_and_no_finding(fake: FakeRegistry, client: Client) -> None:
+def test_a_missing_image_is_an_error_and_not_a_finding(fake: FakeRegistry, client: Client) -> None:
     with pytest.raises(NotFound):
         client.validate(f"{fake.host}/app:nope")
 

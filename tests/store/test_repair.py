@@ -98,7 +98,7 @@ def test_repair_reports_what_it_cannot_fetch_and_removes_damaged_files(
     assert kinds(store) == []
 
 
-def test_repair_only_removes_what_no_name_needs(
+def test_repair_removes_damaged_files_without_a_name(
     store: library.Store, client: library.Client, fake: FakeRegistry, name: str
 ) -> None:
     store.untag(name)

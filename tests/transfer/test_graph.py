@@ -60,7 +60,7 @@ def chosen(root: BuiltIndex, wanted: Platform) -> str:
     return Documents(root).select(root, wanted)
 
 
-def test_a_manifest_is_itself_whatever_it_runs_on() -> None:
+def test_a_manifest_matches_any_platform() -> None:
     only = image("a", architecture="arm64")
     document = parse(only.manifest.data, only.manifest.media_type)
     selection = select(Digest.parse(only.digest), document, AMD64, Documents(only).fetch)
@@ -146,7 +146,7 @@ def test_unknown_manifest_types_are_skipped() -> None:
         (["b/b", "a/a", "d/d", "c/c", "a/a"], "it has: no image, but a/a, b/b, c/c"),
     ],
 )
-def test_no_match_names_the_types_of_what_is_no_image(types: list[str], hint: str) -> None:
+def test_no_match_names_the_types_of_artifacts(types: list[str], hint: str) -> None:
     entries = [image(str(number)).manifest.descriptor() for number in range(len(types))]
     named = [each | {"mediaType": kind} for each, kind in zip(entries, types, strict=True)]
     with pytest.raises(PlatformMismatch) as caught:

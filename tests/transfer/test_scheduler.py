@@ -209,7 +209,7 @@ def test_a_layer_that_fails_after_the_leader_changes_nothing() -> None:
         run_tasks(failing(cause), [layer], jobs=2, cancel=CancelToken())
 
 
-def test_what_has_not_begun_does_not_begin_after_a_failure() -> None:
+def test_no_task_starts_after_a_failure() -> None:
     begun: list[int] = []
     tasks = [failing(NotFound("x"))]
     tasks += [lambda _: begun.append(1) for _ in range(5)]

@@ -254,7 +254,7 @@ def unsafe(path: str, fact: str) -> StoreError:
     """Return the error for an entry of a store that wherry did not create."""
     return StoreError(
         f"{fact}, which a store does not have",
-        hint="wherry did not make it: see where it leads and whose it is (ls -l), and remove it",
+        hint="wherry did not make it: check its target and owner with ls -l, and remove it",
     ).within(path)
 
 
