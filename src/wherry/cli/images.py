@@ -144,10 +144,10 @@ def _parse_filters(pattern: str | None, filters: Sequence[str]) -> tuple[list[st
     return patterns, wanted
 
 
-def _check_once(given: Mapping[str, object], key: str, called: str) -> None:
+def _check_once(given: Mapping[str, object], key: str, label: str) -> None:
     """Refuse a second filter of the same kind, which would replace the first."""
     if key in given:
-        raise click.UsageError(f"--filter {called} is given twice")
+        raise click.UsageError(f"--filter {label} is given twice")
 
 
 def _ids(store: LocalStore, filters: Filters) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Running a call in the background, in a thread of its own."""
+"""Running a call in a background thread."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ class RequestRecord:
         status: The status of the response; 0 if none was sent.
         bytes_sent: Body bytes of the response that were handed to the operating system.
         connection: The number of the connection at the server, from 1.
+        bytes_received: Body bytes of the request that the server read.
     """
 
     method: str
