@@ -60,6 +60,40 @@ def test_interim_responses_are_skipped(
     assert get(transport, server) == b"last"
 
 
+@pytest.mark.parametrize(
+    "coding",
+    [
+        "gzip, chunked",
+        "chunked, chunked",
+        "gzip",
+        "identity",
+        "chunked\r\nTransfer-Encoding: chunked",
+        "",
+        "x",
+    ],
+)
+def test_other_transfer_codings_are_refused_at_once(
+    transport: Transport, coding: str, scripted: Callable[..., Script]
+) -> None:
+    """RFC 9112, 6.3: such a body may end only with the connection."""
+    server = scripted(
+        OK + f"Transfer-Encoding: {coding}\r\n\r\n".encode() + b"5\r\nfirst\r\n0\r\n\r\n"
+    )
+    with pytest.raises(NetworkError, match="a transfer coding that is not supported"):
+        get(transport, server)
+
+
+@pytest.mark.parametrize("coding", ["chunked", "Chunked", " CHUNKED"])
+def test_chunked_bodies_are_read(
+    transport: Transport, coding: str, scripted: Callable[..., Script]
+) -> None:
+    server = scripted(
+        OK + f"Transfer-Encoding:{coding}\r\n\r\n5\r\nfirst\r\n0\r\n\r\n".encode(), LAST
+    )
+    assert get(transport, server) == b"first"
+    assert get(transport, server) == b"last"
+
+
 @pytest.mark.parametrize("said", ["Content-Length: 5, 5", "Content-Length: 5\r\nContent-Length: 5"])
 def test_a_repeated_length_is_accepted(
     transport: Transport, said: str, scripted: Callable[..., Script]

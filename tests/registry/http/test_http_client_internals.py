@@ -17,7 +17,7 @@ import pytest
 
 from wherry.registry.http.connection import Connection, Route
 from wherry.registry.http.deadlines import DeadlineFile, Timeouts
-from wherry.registry.http.framing import LimitExceeded, StrictResponse
+from wherry.registry.http.framing import StrictResponse, UnacceptableResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,7 +138,7 @@ def test_too_many_fields_are_a_plain_http_exception(respond: Respond) -> None:
     with pytest.raises(http.client.HTTPException) as caught:
         respond(raw).begin()
     assert type(caught.value) is http.client.HTTPException
-    with pytest.raises(LimitExceeded):
+    with pytest.raises(UnacceptableResponse):
         respond(raw, kind=strict).begin()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from wherry.content import fork
 from wherry.model.record import Record
 from wherry.registry.http.connect_errors import ConnectFailure, ProxyFailure
-from wherry.registry.http.framing import LimitExceeded, StrictResponse
+from wherry.registry.http.framing import StrictResponse, UnacceptableResponse
 from wherry.registry.http.resolver import ascii_name, look_up
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Connection(http.client.HTTPConnection):
 
             try:
                 open_tunnel(self.sock, self.host, self.port, proxy, self._route.timeouts)
-            except (TimeoutError, LimitExceeded) as error:
+            except (TimeoutError, UnacceptableResponse) as error:
                 raise ProxyFailure from error
 
     def _start_tls(self, context: ssl.SSLContext, name: str) -> None:

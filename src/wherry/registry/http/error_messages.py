@@ -17,7 +17,7 @@ from wherry.registry.http.connect_errors import (
     TlsUnavailable,
 )
 from wherry.registry.http.deadlines import SlowBlob, SlowResponse
-from wherry.registry.http.framing import LimitExceeded
+from wherry.registry.http.framing import UnacceptableResponse
 
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
@@ -97,7 +97,7 @@ def _translate(
             return peer.error(f"has the private address {error}", PrivateHost, transient=False)
         case ssl.SSLError() if not isinstance(error, ssl.SSLEOFError):
             return _tls_failure(error, peer)
-        case TimeoutError() | LimitExceeded():
+        case TimeoutError() | UnacceptableResponse():
             return _limit_exceeded(error, peer)
         case _ if not is_connected:
             return _not_connected(error, request, peer, proxy)
@@ -105,8 +105,8 @@ def _translate(
             return peer.error(f"the connection was cut off ({_reason(error)})")
 
 
-def _limit_exceeded(error: TimeoutError | LimitExceeded, peer: _Peer) -> NetworkError:
-    if not isinstance(error, SlowResponse | LimitExceeded):
+def _limit_exceeded(error: TimeoutError | UnacceptableResponse, peer: _Peer) -> NetworkError:
+    if not isinstance(error, SlowResponse | UnacceptableResponse):
         return peer.error("no answer within the time-out")
     hint = "--timeout SECONDS allows for more" if isinstance(error, SlowResponse) else ""
     return peer.error(str(error), transient=isinstance(error, SlowBlob), hint=hint)
@@ -118,7 +118,12 @@ def was_dropped(error: NetworkError) -> bool:
     if isinstance(cause, ConnectFailure):  # reset while the client was still connecting
         return isinstance(cause.__cause__, ConnectionResetError)
     other = (
-        ProxyFailure | PrivatePeer | TimeoutError | ssl.SSLError | socket.gaierror | LimitExceeded
+        ProxyFailure
+        | PrivatePeer
+        | TimeoutError
+        | ssl.SSLError
+        | socket.gaierror
+        | UnacceptableResponse
     )
     return isinstance(cause, OSError | http.client.HTTPException) and not isinstance(
         cause, other | http.client.InvalidURL

@@ -27,8 +27,8 @@ _CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,16}[ \t]*(?:;|\r?\n)")
 _LENGTH = re.compile("[0-9]{1,18}")
 
 
-class LimitExceeded(http.client.HTTPException):
-    """A response exceeds a limit that no legitimate one reaches."""
+class UnacceptableResponse(http.client.HTTPException):
+    """A response exceeds a limit that no legitimate one reaches, or has an unsupported coding."""
 
 
 class _HeadFile:
@@ -43,7 +43,7 @@ class _HeadFile:
         self.last = self._file.readline(limit)
         self._left -= len(self.last)
         if self._left < 0 or len(self.last) >= limit:
-            raise LimitExceeded(f"the head of its answer is over {MAX_HEAD >> 10} KiB")
+            raise UnacceptableResponse(f"the head of its answer is over {MAX_HEAD >> 10} KiB")
         return self.last
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class _ChunkedFile:
         self.last = line
         self._left -= len(line)
         if self._left < 0:
-            raise LimitExceeded(
+            raise UnacceptableResponse(
                 f"its answer has over {MAX_LINES >> 10} KiB of chunk extensions and trailers"
             )
         return line
@@ -127,7 +127,9 @@ class StrictResponse(http.client.HTTPResponse):
             while self.status in _INTERIM:
                 interim += 1
                 if interim > MAX_INTERIM:
-                    raise LimitExceeded(f"over {MAX_INTERIM} interim answers come before its own")
+                    raise UnacceptableResponse(
+                        f"over {MAX_INTERIM} interim answers come before its own"
+                    )
                 self.headers = None
                 self._read_head(head)
         finally:
@@ -135,15 +137,26 @@ class StrictResponse(http.client.HTTPResponse):
                 self.fp = file
         if self.status in _BODILESS:
             self.chunked = False
-        elif self.chunked:
-            self.fp = _ChunkedFile(file)
         elif self._method not in {"HEAD", "CONNECT"}:
-            self._set_length()
+            self._check_coding()
+            if self.chunked:
+                self.fp = _ChunkedFile(file)
+            else:
+                self._set_length()
         self._source.deadline = blob_deadline(self._timeouts)
 
     def expect_document(self) -> None:
         """Require the body to arrive as fast as a document has to."""
         self._source.deadline = document_deadline(self._timeouts)
+
+    def _check_coding(self) -> None:
+        """Refuse all transfer codings but one "chunked" (RFC 9112, 6.1 and 6.3).
+
+        `http.client` reads other bodies to the end of the connection, which may never come.
+        """
+        found = self.headers.get_all("transfer-encoding")
+        if found and (len(found) > 1 or not self.chunked):
+            raise UnacceptableResponse("its answer has a transfer coding that is not supported")
 
     def _set_length(self) -> None:
         """Set the body's length if all lengths agree (RFC 9110, 8.6).
@@ -163,7 +176,7 @@ class StrictResponse(http.client.HTTPResponse):
             super().begin()
         except http.client.HTTPException as error:
             if type(error) is http.client.HTTPException:  # the library's limit on fields
-                raise LimitExceeded("the head of its answer has over 100 fields") from None
+                raise UnacceptableResponse("the head of its answer has over 100 fields") from None
             raise
         if head.last not in {b"\r\n", b"\n"}:
             raise http.client.RemoteDisconnected("the connection ended within the head")
