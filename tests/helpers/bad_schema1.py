@@ -52,7 +52,7 @@ FAULTS: dict[str, tuple[Callable[[Change], object], str]] = {
     "no-layers": (lambda d: d.update(history=[], fsLayers=[]), "fsLayers: is empty"),
     "not-json": (raw_entry("{"), "history[0].v1Compatibility: "),
     "a-list": (raw_entry("[]"), "history[0].v1Compatibility: "),
-    "two-kinds": (lambda d: d.update(layers=[]), "a document is of one kind"),
+    "two-kinds": (lambda d: d.update(layers=[]), "a document has one kind"),
     "a-number-for-a-name": (lambda d: d.update(name=5), "name: "),
 }
 
