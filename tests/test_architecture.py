@@ -345,6 +345,14 @@ def test_a_pull_loads_no_more_than_it_needs(fake: FakeRegistry, tmp_path: Path) 
     assert not loaded & {"rich", "cryptography", "asyncio"}
 
 
+@pytest.mark.parametrize("command", ["inspect", "digest", "manifest", "config"])
+def test_a_remote_image_is_read_without_the_store(fake: FakeRegistry, command: str) -> None:
+    fake.add_image("app", build_image([tar_layer({"a": b"x"})]), "t")
+    loaded = loaded_by("-m", "wherry", command, f"{fake.host}/app:t")
+    assert "http.client" in loaded
+    assert not {name for name in loaded if name.startswith(("sqlite3", "wherry.store"))}
+
+
 def test_every_public_name_is_where_the_library_says() -> None:
     assert all(hasattr(wherry, name) for name in wherry.__all__)
     assert set(wherry.__all__) <= set(dir(wherry))

@@ -135,13 +135,14 @@ class Context:
 
         An address of one of ``images`` has the digest of its manifest as its name.
         """
-        from wherry.image_store import local_store
-        from wherry.ops.find_image import find_image
         from wherry.ops.open_source import Access
 
         by_name = {str(image.record.manifest): image for image in images}
 
         def stored(address: Address) -> tuple[LocalStore, wherry.Digest, wherry.Digest]:
+            from wherry.image_store import local_store  # loads SQLite
+            from wherry.ops.find_image import find_image
+
             if (image := by_name.get(address.name)) is not None:
                 return local_store(image.store), image.digest, image.record.manifest
             local = local_store(self.store_for(store))
