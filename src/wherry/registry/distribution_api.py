@@ -14,7 +14,6 @@ from wherry.model.strict_json import MAX_DOCUMENT
 from wherry.registry.blob_response import check_status, open_response, range_header
 from wherry.registry.http.redirect import is_http_url
 from wherry.registry.http.request import VISIBLE, public_url
-from wherry.registry.list_page import next_page, read_referrers, read_tags
 from wherry.registry.requester import Call
 from wherry.registry.status_errors import error_for_response
 from wherry.registry.web_page import refuse_page
@@ -129,6 +128,8 @@ class DistributionApi:
 
         A ``target`` is a path on this endpoint with a query, or a query that begins with "?".
         """
+        from wherry.registry.list_page import next_page, read_tags
+
         path = f"/v2/{self._path}/tags/list"
         response = self._get_list(path, target, cancel)
         self._check(response, (self._name,))
@@ -144,6 +145,8 @@ class DistributionApi:
             The page, or None if the registry has no referrers API (OCI distribution spec 1.1,
             Listing Referrers). Some such registries send a web page or another document.
         """
+        from wherry.registry.list_page import next_page, read_referrers
+
         path = f"/v2/{self._path}/referrers/{digest}"
         response = self._get_list(path, target, cancel, accept=mediatype.OCI_INDEX)
         media_type = mediatype.essence(response.header("Content-Type"))
