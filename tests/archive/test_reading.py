@@ -435,6 +435,6 @@ def test_the_command_exits_with_1_for_other_files(wherry: Wherry, tmp_path: Path
     done = wherry("inspect", f"{how}:{tmp_path / 'thing'}")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"wherry: {tmp_path / 'thing'}: is not a")
-    assert "  what docker, podman, skopeo and wherry save can be read" in done.stderr
+    assert "  wherry reads what docker, podman, skopeo and wherry save" in done.stderr
     missing = wherry("inspect", f"{how}:{tmp_path / 'nowhere'}")
     assert missing.returncode == 3

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 def test_files_that_are_not_archives(wherry: Wherry, tmp_path: Path) -> None:
     (tmp_path / "tar").write_bytes(tar_layer({"etc/passwd": b"root"}))
     write_files(tmp_path / "directory", {"README": b"nothing"})
-    says = "is not an image archive or layout that wherry knows\n  what docker"
+    says = "is not an image archive or layout that wherry knows\n  wherry reads what docker"
     for name in ("tar", "directory"):
         done = wherry("load", "-i", str(tmp_path / name))
         assert done.returncode == 1
         assert done.stderr.startswith(f"wherry: {tmp_path / name}: {says}")
-    assert wherry("load").stderr.startswith("wherry: stdin: is empty\n  what docker")
+    assert wherry("load").stderr.startswith("wherry: stdin: is empty\n  wherry reads what docker")
     path = tmp_path / "file"
-    empty = (b"", "is empty\n  what docker")
+    empty = (b"", "is empty\n  wherry reads what docker")
     none = [
         b"hello",
         b"hello\n" * 1000,

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from wherry.errors import WherryError
 
 KNOWN = (
-    "what docker, podman, skopeo and wherry save can be read: a directory or a tar (which may be\n"
-    "compressed with gzip, zstd, xz or bzip2) that holds a manifest.json or an index.json"
+    "wherry reads what docker, podman, skopeo and wherry save: a directory or a tar with a\n"
+    "manifest.json or an index.json; the tar may be compressed with gzip, zstd, xz or bzip2"
 )
 IMPORT = f"{KNOWN};\n`wherry import` makes an image of other files"
 MARKS = {"manifest.json", "index.json", "oci-layout", "repositories"}
