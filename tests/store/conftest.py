@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import tagged_images
 from stored_images import FIRST, INDEX, OLD
 
 if TYPE_CHECKING:
@@ -40,3 +41,10 @@ def old(fake: FakeRegistry, client: library.Client) -> str:
     found = f"{fake.host}/team/old:t"
     client.pull(found)
     return found
+
+
+@pytest.fixture
+def host(fake: FakeRegistry) -> str:
+    fake.add_image("team/app", tagged_images.FIRST, "1", "latest")
+    fake.add_image("team/app", tagged_images.SECOND, "2")
+    return f"{fake.host}/team/app"

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from stored_images import names
+from tagged_images import BASE, FIRST, SECOND, all_of, blobs, tags
 from waiting import wait_for
 from wherry.content.cancel import CancelToken
 from wherry.content.protocols import blob_of
@@ -21,42 +23,10 @@ from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.reference import Reference
 from wherry.store import LocalStore, gc
-from wherry.testing import BuiltImage, BuiltIndex, FakeRegistry, build_image, build_index, tar_layer
+from wherry.testing import BuiltIndex, FakeRegistry, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
     import wherry as library
-
-BASE = tar_layer({"base": b"shared"})
-FIRST = build_image([BASE, tar_layer({"a": b"1"})])
-SECOND = build_image([BASE, tar_layer({"a": b"2"})])
-
-
-def blobs(store: library.Store) -> set[str]:
-    """Return the digests of all blob files."""
-    return {
-        f"{path.parent.name}:{path.name}"
-        for path in (store.path / "blobs").glob("*/*")
-        if path.is_file()
-    }
-
-
-def all_of(image: BuiltImage) -> set[str]:
-    return {image.digest, *(piece.digest for piece in image.blobs())}
-
-
-def names(store: library.Store) -> list[str]:
-    return [name for name, _, _ in local_store(store).named_images()]
-
-
-def tags(store: library.Store) -> list[str]:
-    return [name.rpartition("/")[2] for name in names(store) if "@" not in name]
-
-
-@pytest.fixture
-def host(fake: FakeRegistry) -> str:
-    fake.add_image("team/app", FIRST, "1", "latest")
-    fake.add_image("team/app", SECOND, "2")
-    return f"{fake.host}/team/app"
 
 
 def test_gc_keeps_named_images(store: library.Store, client: library.Client, host: str) -> None:

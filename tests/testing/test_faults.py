@@ -5,11 +5,11 @@ from __future__ import annotations
 import http.client
 import socket
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 from plain_http import ask
+from served_image import DATA, IMAGE
 from waiting import wait_for
 from wherry.testing import (
     Action,
@@ -30,27 +30,7 @@ from wherry.testing import (
     SetHeader,
     Stall,
     Trickle,
-    build_image,
-    tar_layer,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-DATA = bytes(range(256)) * 4096
-IMAGE = build_image([tar_layer({"a": b"a"})])
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as running:
-        running.add_image("a/b", IMAGE, "one", "two")
-        yield running
-
-
-@pytest.fixture
-def blob(registry: FakeRegistry) -> str:
-    return "/v2/a/b/blobs/" + registry.add_blob(DATA)
 
 
 def test_replies_are_queued_and_counted(registry: FakeRegistry) -> None:

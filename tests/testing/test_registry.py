@@ -11,31 +11,14 @@ from urllib.parse import urlencode
 import pytest
 
 from plain_http import ask
+from served_image import DATA, IMAGE
 from wherry.testing import (
     FakeRegistry,
-    build_image,
     build_index,
-    tar_layer,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-DATA = bytes(range(256)) * 4096
-IMAGE = build_image([tar_layer({"a": b"a"})])
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as running:
-        running.add_image("a/b", IMAGE, "one", "two")
-        yield running
-
-
-@pytest.fixture
-def blob(registry: FakeRegistry) -> str:
-    return "/v2/a/b/blobs/" + registry.add_blob(DATA)
 
 
 def basic(user: str, password: str) -> dict[str, str]:

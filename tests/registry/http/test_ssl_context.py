@@ -1,52 +1,19 @@
 """Authorities and client certificates: which are trusted, and which host they are shown to."""
 
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from wherry import Client, NetworkError, Store, WherryError
+from tls_pulls import IMAGE, certs_d, pull
+from wherry import NetworkError, Store, WherryError
 from wherry.testing import (
     FakeRegistry,
-    build_image,
     make_certificate,
     make_client_certificate,
-    tar_layer,
 )
 
 pytestmark = pytest.mark.usefixtures("environment")
-
-IMAGE = build_image([tar_layer({"a": b"x" * 1000})])
-
-
-@pytest.fixture
-def secure(certificates: tuple[Path, Path, Path]) -> Iterator[FakeRegistry]:
-    with FakeRegistry(tls=certificates[1:]) as registry:
-        registry.add_image("app", IMAGE, "t")
-        yield registry
-
-
-@pytest.fixture
-def trusted(
-    certificates: tuple[Path, Path, Path],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
-
-
-def pull(store: Store, name: str, **options: Any) -> str:
-    with Client(store=store, retries=1, **options) as client:
-        return str(client.pull(name).id)
-
-
-def certs_d(environment: dict[str, str], host: str, **files: Path) -> Path:
-    directory = Path(environment["XDG_CONFIG_HOME"]) / "containers" / "certs.d" / host
-    directory.mkdir(parents=True)
-    for name, file in files.items():
-        (directory / name.replace("_", ".")).write_bytes(file.read_bytes())
-    return directory
 
 
 @pytest.mark.parametrize(
