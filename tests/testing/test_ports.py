@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 
 import pytest
 
@@ -30,3 +31,11 @@ def test_silent() -> None:
 def test_refused() -> None:
     with pytest.raises(ConnectionRefusedError):
         ask(f"127.0.0.1:{refused_port()}", "/")
+
+
+def test_no_server_gets_a_refusing_port() -> None:
+    port = refused_port()
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError, match="in use"):
+            server.bind(("127.0.0.1", port))

@@ -73,8 +73,15 @@ class SilentPort:
                     self.received += data
 
 
+_refusing: list[socket.socket] = []  # bound for the life of the process, never listening
+
+
 def refused_port() -> int:
-    """Return a port of 127.0.0.1 on which no server listens, so that it refuses connections."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port of 127.0.0.1 that refuses connections as long as this process lives.
+
+    The port stays bound, so that no server that starts later can get it.
+    """
+    probe = socket.socket()
+    probe.bind(("127.0.0.1", 0))
+    _refusing.append(probe)
+    return int(probe.getsockname()[1])
