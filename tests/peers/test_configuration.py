@@ -25,6 +25,7 @@ from wherry.testing import (
     FixedReply,
     build_image,
     find_binary,
+    free_port,
     make_certificate,
     make_client_certificate,
     refused_port,
@@ -84,7 +85,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TlsHost, 
 def nginx(root: Path, target: str, tls: tuple[Path, Path], client_ca: Path) -> Iterator[str]:
     """Run nginx before `target` for clients with a certificate; yield its host."""
     root.mkdir()
-    host = f"127.0.0.1:{refused_port()}"
+    host = f"127.0.0.1:{free_port()}"
     places = "".join(
         f"{name}_temp_path {root}/{name};" for name in ("proxy", "fastcgi", "uwsgi", "scgi")
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from waiting import wait_for_server
-from wherry.testing import Distribution, build_image, find_binary, refused_port, tar_layer
+from wherry.testing import Distribution, build_image, find_binary, free_port, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ http {{
 def nginx(root: Path, target: str, link: str) -> Iterator[str]:
     """Run nginx before `target`; in `link`, ``$to`` is the target of the original link."""
     root.mkdir()
-    host = f"127.0.0.1:{refused_port()}"
+    host = f"127.0.0.1:{free_port()}"
     file = root / "nginx.conf"
     file.write_text(CONFIGURATION.format(root=root, host=host, target=target, link=link))
     command = ["timeout", "60", find_binary("nginx") or "nginx", "-c", str(file), "-p", str(root)]

@@ -11,6 +11,7 @@ from plain_http import ask
 from waiting import wait_for
 from wherry.testing import (
     SilentPort,
+    free_port,
     refused_port,
 )
 
@@ -39,3 +40,9 @@ def test_no_server_gets_a_refusing_port() -> None:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with pytest.raises(OSError, match="in use"):
             server.bind(("127.0.0.1", port))
+
+
+def test_a_server_can_listen_on_a_free_port() -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)) as server:
+        assert server.getsockname()[1] == port

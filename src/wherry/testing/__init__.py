@@ -51,7 +51,7 @@ from wherry.testing.images import (
     sha256,
 )
 from wherry.testing.layers import compress, pseudo_random_files, tar_layer
-from wherry.testing.ports import SilentPort, refused_port
+from wherry.testing.ports import SilentPort, free_port, refused_port
 from wherry.testing.registry import FakeRegistry
 from wherry.testing.schema1 import (
     ALGORITHMS,
@@ -117,6 +117,7 @@ __all__ = [
     "document",
     "find_binary",
     "flat_files",
+    "free_port",
     "layout_files",
     "make_certificate",
     "make_client_certificate",

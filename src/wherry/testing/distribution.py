@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 from wherry.testing._files import FileServer
 from wherry.testing._pushing import Pusher
-from wherry.testing.ports import refused_port
+from wherry.testing.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -208,7 +208,7 @@ class Distribution:
 
     def _start(self, binary: str) -> bool:
         """Start on a free port; return False if the registry ended, as when the port is taken."""
-        self.port = refused_port()
+        self.port = free_port()
         config = self.root / "config.yml"
         config.write_text(json.dumps(self._config(), indent=1))  # JSON is YAML too
         command = [binary, "serve", str(config)]

@@ -1,4 +1,4 @@
-"""Ports without a server: one that never answers, and one that refuses connections."""
+"""Ports without a server: one that never answers, one that refuses connections, a free one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["SilentPort", "refused_port"]
+__all__ = ["SilentPort", "free_port", "refused_port"]
 
 
 class SilentPort:
@@ -85,3 +85,10 @@ def refused_port() -> int:
     probe.bind(("127.0.0.1", 0))
     _refusing.append(probe)
     return int(probe.getsockname()[1])
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that a server can listen on; another process may take it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
