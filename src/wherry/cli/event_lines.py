@@ -21,7 +21,7 @@ def event_line(event: Event) -> str | None:
 def _event_text(event: Event) -> str | None:
     name = event.digest.short if event.digest is not None else ""
     match event.status:
-        case Status.RESOLVED | Status.DONE:
+        case Status.RESOLVED | Status.PLANNED | Status.DONE:
             prefix = "Status: " if event.status is Status.DONE else ""
             return prefix + event.message
         case Status.DIGEST:
@@ -31,9 +31,21 @@ def _event_text(event: Event) -> str | None:
         case Status.RETRYING:
             where = f"{name}  " if name else ""
             return f"{where}Retrying in {event.seconds:.1f} seconds ({event.message})"
+        case _:
+            found = _layer_text(event)
+            return None if found is None else f"{name}  {found}"
+
+
+def _layer_text(event: Event) -> str | None:
+    """Return what happened to a layer, once it is done."""
+    match event.status:
         case Status.COMPLETE | Status.LOADED | Status.SAVED:
-            return f"{name}  {event.status:<14}  {size(event.total or event.current)}"
+            return f"{event.status:<14}  {size(event.total or event.current)}"
+        case Status.PUSHED | Status.COPIED:
+            return f"{event.status}  {size(event.total or event.current)}"
+        case Status.MOUNTED:
+            return f"Mounted from {event.message}"
         case Status.EXISTS:
-            return f"{name}  Already exists"
+            return "Already exists"
         case _:
             return None

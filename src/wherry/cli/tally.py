@@ -11,10 +11,14 @@ from wherry.content.events import Event, Status
 if TYPE_CHECKING:
     from wherry.model.digest import Digest
 
-_ENDED = {Status.EXISTS, Status.COMPLETE, Status.LOADED, Status.SAVED}
+_ENDED = {
+    *(Status.EXISTS, Status.COMPLETE, Status.LOADED, Status.SAVED),
+    *(Status.PUSHED, Status.COPIED, Status.MOUNTED, Status.SKIPPED),
+}
 _ARRIVING = {
     *(Status.DOWNLOADING, Status.VERIFYING, Status.WAITING),
     *(Status.LOADING, Status.SAVING),
+    *(Status.PACKING, Status.PUSHING, Status.COPYING),
 }
 WINDOW = 5.0  # seconds over which a rate is averaged
 
@@ -42,7 +46,7 @@ class Tally:
 
     def update(self, event: Event) -> LayerState | None:
         """Record an event and return the state of its layer."""
-        if event.status is Status.RESOLVED:
+        if event.status in {Status.RESOLVED, Status.PLANNED}:
             self.layers.clear()
             self._samples = [(time.monotonic(), self._arrived)]
         if event.digest is None or event.status is Status.DIGEST:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 DELAY = 0.5  # seconds before the first drawing; shorter transfers are not drawn
 INTERVAL = 0.2  # seconds between two drawings
 WIDTH = 20  # characters of a progress bar
-_MOVING = {Status.WAITING, Status.DOWNLOADING, Status.LOADING, Status.SAVING}
+_MOVING = {
+    *(Status.WAITING, Status.DOWNLOADING, Status.LOADING, Status.SAVING),
+    *(Status.PACKING, Status.PUSHING, Status.COPYING),
+}
 _ACTIVE = _MOVING | {Status.VERIFYING, Status.DOWNLOADED, Status.RETRYING}
 
 

@@ -23,6 +23,15 @@ class Status(enum.StrEnum):
     LOADED = "Load complete"
     SAVING = "Saving layer"
     SAVED = "Saved"
+    PLANNED = "Planned"
+    PREPARING = "Preparing"
+    PACKING = "Compressing"
+    PUSHING = "Pushing"
+    PUSHED = "Pushed"
+    COPYING = "Copying"
+    COPIED = "Copied"
+    MOUNTED = "Mounted from"
+    SKIPPED = "Layer already exists"
     RETRYING = "Retrying"
     DIGEST = "Digest"
     WARNING = "Warning"
@@ -38,7 +47,7 @@ class Event(NamedTuple):
         digest: The layer; for DIGEST, the manifest.
         current: Bytes of the layer so far.
         total: Bytes of the layer; None if they are unknown.
-        message: Text for people.
+        message: Text for people; for MOUNTED, the repository that has the layer.
         seconds: The pause before the next attempt, for RETRYING.
     """
 

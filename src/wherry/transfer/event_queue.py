@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 GRACE = 0.2  # seconds for a listener to get the last events after a cancellation
 _LOOK = 0.05  # seconds between checks for a cancellation
 _PAUSE = 0.02  # seconds between wakeups of the thread; each one slows the other threads
-_MOVING = {Status.DOWNLOADING, Status.WAITING}
+_MOVING = {
+    *(Status.DOWNLOADING, Status.WAITING),
+    *(Status.PACKING, Status.PUSHING, Status.COPYING),
+}
 
 
 class EventQueue:

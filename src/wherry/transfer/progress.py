@@ -61,6 +61,10 @@ class Emitter:
 class LayerProgress:
     """Reports the layers of an image; nothing for the config, whose ``layer`` is None."""
 
+    _queued = Status.PULLING
+    _moving = Status.DOWNLOADING
+    _received = Status.VERIFYING
+
     def __init__(self, emitter: Emitter) -> None:
         self._emitter = emitter
         self._reported: dict[Digest, float] = {}
@@ -69,10 +73,10 @@ class LayerProgress:
 
     def report_queued(self, layer: Descriptor) -> None:
         """Report a layer that will be copied."""
-        self._emitter.emit(Status.PULLING, layer.digest, total=layer.size)
+        self._emitter.emit(self._queued, layer.digest, total=layer.size)
 
     def bytes(self, layer: Descriptor | None, current: int) -> None:
-        """Report received bytes, at most once in `INTERVAL`; the last bytes always."""
+        """Report moved bytes, at most once in `INTERVAL`; the last bytes always."""
         if layer is None:
             return
         now = time.monotonic()
@@ -82,15 +86,16 @@ class LayerProgress:
             return
         self._reported[layer.digest] = now
         self._unreported.pop(layer.digest, None)
-        status = Status.VERIFYING if done else Status.DOWNLOADING
+        status = self._received if done else self._moving
         self._emitter.emit(status, layer.digest, current=current, total=_total(layer, current))
 
     def report_pause(self, layer: Descriptor | None) -> None:
         """Report the last bytes that were not reported, before a pause."""
         current = None if layer is None else self._unreported.pop(layer.digest, None)
         if layer is not None and current is not None:
-            status = Status.DOWNLOADING
-            self._emitter.emit(status, layer.digest, current=current, total=_total(layer, current))
+            self._emitter.emit(
+                self._moving, layer.digest, current=current, total=_total(layer, current)
+            )
 
     def report_retry(self, layer: Descriptor | None, pause: float, error: WherryError) -> None:
         """Report a pause before the next attempt."""
@@ -129,6 +134,60 @@ class LayerProgress:
             return
         self._emitter.emit(Status.DOWNLOADED, layer.digest, current=size, total=size)
         self._emitter.emit(Status.COMPLETE, layer.digest, current=size, total=size)
+
+
+class SinkProgress(LayerProgress):
+    """Reports the layers that a plan writes to a sink.
+
+    Args:
+        emitter: Gets the events.
+        remote: Whether the sink is a registry, to which layers are pushed.
+    """
+
+    _queued = Status.PREPARING
+
+    def __init__(self, emitter: Emitter, *, remote: bool) -> None:
+        super().__init__(emitter)
+        self._moving = self._received = Status.PUSHING if remote else Status.COPYING
+        self._moved = Status.PUSHED if remote else Status.COPIED
+        self._packed: dict[Digest, float] = {}
+
+    def report_plan(self, message: str) -> None:
+        """Report what is going to be written, before the first layer."""
+        self._emitter.emit(Status.PLANNED, message=message)
+
+    def report_packing(self, layer: Descriptor, current: int) -> None:
+        """Report uncompressed bytes of a layer that is compressed, once in `INTERVAL`."""
+        now = time.monotonic()
+        if now - self._packed.get(layer.digest, 0.0) >= INTERVAL:
+            self._packed[layer.digest] = now
+            total = _total(layer, current)
+            self._emitter.emit(Status.PACKING, layer.digest, current=current, total=total)
+
+    def report_mounted(self, layer: Descriptor | None, repository: str) -> None:
+        """Report a layer that the registry took from another repository."""
+        if layer is not None:
+            size = layer.size or 0
+            self._emitter.emit(
+                Status.MOUNTED, layer.digest, current=size, total=layer.size, message=repository
+            )
+
+    def report_skipped(self, layer: Descriptor | None) -> None:
+        """Report a layer that the sink has."""
+        if layer is not None:
+            size = layer.size or 0
+            self._emitter.emit(Status.SKIPPED, layer.digest, current=size, total=layer.size)
+
+    def complete(self, layer: Descriptor, receipt: Receipt) -> None:
+        """Report a layer that is written."""
+        size = receipt.descriptor.size or 0
+        status = Status.SKIPPED if receipt.existed else self._moved
+        self._emitter.emit(status, layer.digest, current=size, total=size)
+
+    def report_done(self, root: Descriptor, message: str) -> None:
+        """Report that the names stand for ``root``."""
+        self._emitter.emit(Status.DIGEST, root.digest)
+        self._emitter.emit(Status.DONE, message=message)
 
 
 def _total(layer: Descriptor, current: int) -> int | None:
