@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wherry.cli.render import age, clock, columns, describe_error, size, sizes, table
+from wherry.cli.render import age, clock, columns, describe_error, sizes, table
 from wherry.errors import (
     Cancelled,
     InvalidDocument,
@@ -16,6 +16,7 @@ from wherry.errors import (
 )
 from wherry.model.manifest import Index, parse
 from wherry.model.platform import Platform
+from wherry.model.quantity import size
 from wherry.model.reference import Reference
 from wherry.testing import build_image, build_index, document
 from wherry.transfer.graph import select

@@ -8,6 +8,7 @@ import click
 
 from wherry.cli import render
 from wherry.cli.main import global_options
+from wherry.model import quantity
 
 EXAMPLES = """\b
 Examples:
@@ -30,10 +31,10 @@ def command(ctx: click.Context, as_json: bool) -> None:
     others = found.blobs - found.layers
     rows = [
         ["images", str(found.images), "", "", f"{found.named} named"],
-        ["layers", str(found.layers), render.size(found.layers_size), "", ""],
-        ["documents", str(others), render.size(found.size - found.layers_size), "", ""],
-        ["parts", str(found.parts), render.size(found.parts_size), "", "unfinished downloads"],
-        ["database", "", render.size(found.database), "", ""],
-        ["total", "", render.size(found.total), render.size(found.reclaimable), ""],
+        ["layers", str(found.layers), quantity.size(found.layers_size), "", ""],
+        ["documents", str(others), quantity.size(found.size - found.layers_size), "", ""],
+        ["parts", str(found.parts), quantity.size(found.parts_size), "", "unfinished downloads"],
+        ["database", "", quantity.size(found.database), "", ""],
+        ["total", "", quantity.size(found.total), quantity.size(found.reclaimable), ""],
     ]
     click.echo(render.table(["WHAT", "COUNT", "SIZE", "RECLAIMABLE", ""], rows))

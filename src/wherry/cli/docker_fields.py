@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wherry.cli import render
 from wherry.cli.gotemplate import Struct
 from wherry.cli.inspect_template import go_struct
-from wherry.model import v1
+from wherry.model import quantity, v1
 from wherry.model.gostruct import encode
 from wherry.model.reference import familiar, familiar_name, split_name
 
@@ -46,7 +46,7 @@ def row(listed: ImageRow) -> Struct:
         "Digest": listed.root,
         "CreatedSince": _UNKNOWN if since == "-" else since,
         "CreatedAt": _moment(listed.created),
-        "Size": render.size(listed.size).replace(" ", ""),
+        "Size": quantity.size(listed.size).replace(" ", ""),
     }
     return Struct(fields, dict(sorted(fields.items())))
 

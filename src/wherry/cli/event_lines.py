@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry.cli.printable import printable
-from wherry.cli.render import size
 from wherry.content.events import Status
+from wherry.model.quantity import size
 
 if TYPE_CHECKING:
     from wherry.content.events import Event

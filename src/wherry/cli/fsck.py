@@ -14,6 +14,7 @@ from wherry.cli.exit_codes import DONE, FAILED, INTEGRITY
 from wherry.cli.main import global_options
 from wherry.cli.options import make_client, registry_options
 from wherry.cli.printable import drawing_stream, printable
+from wherry.model import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -103,12 +104,12 @@ def _rebuild(store: Store) -> int:
     for name in found.lost:
         click.echo(f"lost: {printable(name)}: its image is incomplete; pull it again", err=True)
     if found.more_lost:
-        more = render.count(found.more_lost, "more name")
+        more = quantity.count(found.more_lost, "more name")
         click.echo(f"lost: {more}: names.json lists them until a name changes", err=True)
     for row in found.unreadable:
         said = "lost: a damaged entry of names.json; pull or tag its image again"
         click.echo(f"{said}: {printable(row[:_ENTRY_SHOWN])}", err=True)
-    images, names = render.count(found.images, "image"), render.count(found.names, "name")
+    images, names = quantity.count(found.images, "image"), quantity.count(found.names, "name")
     click.echo(f"Rebuilt: {images}, {names}")
     if found.images and not found.names:
         click.echo(
@@ -142,9 +143,9 @@ def _lines(checked: CheckReport, repaired: RepairReport | None) -> list[str]:
         lines.append(f"{problem.kind}: {problem.digest}: {problem.message}{names}")
         if repaired is not None:
             lines.append(f"  {reasons.get(problem, 'repaired')}")
-    total = f"{render.count(checked.blobs, 'blob')}, {render.size(checked.size)}"
+    total = f"{quantity.count(checked.blobs, 'blob')}, {quantity.size(checked.size)}"
     left = len(checked.problems) if repaired is None else len(repaired.left)
-    lines.append(f"{total}: {render.count(left, 'problem') if left else 'good'}")
+    lines.append(f"{total}: {quantity.count(left, 'problem') if left else 'good'}")
     if repaired is None:
         lines += _advice(checked.problems)
     return [printable(line) for line in lines]

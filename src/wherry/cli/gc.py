@@ -6,8 +6,8 @@ import json
 
 import click
 
-from wherry.cli import render
 from wherry.cli.main import global_options
+from wherry.model import quantity
 
 EXAMPLES = """\b
 Examples:
@@ -44,8 +44,8 @@ def command(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
     else:
         for image in found.images:
             click.echo(f"{'Would delete' if dry_run else 'Deleted'}: {image}")
-        parts = f", {render.count(found.parts, 'unfinished download')}" if found.parts else ""
-        blobs = render.count(len(found.digests), "blob")
-        size = render.size(found.size + found.part_size)
+        parts = f", {quantity.count(found.parts, 'unfinished download')}" if found.parts else ""
+        blobs = quantity.count(len(found.digests), "blob")
+        size = quantity.size(found.size + found.part_size)
         click.echo(f"{'Would reclaim' if dry_run else 'Reclaimed'}: {size} ({blobs}{parts})")
     store.close()

@@ -13,6 +13,7 @@ from wherry.cli.options import registry_options
 from wherry.cli.param_types import AddressType
 from wherry.cli.printable import printable
 from wherry.cli.resolve_name import address_client
+from wherry.model import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,6 +97,6 @@ def _row(step: HistoryStep, *, full: bool) -> list[str]:
         layer,
         step.created or "-" if full else render.age(step.created),
         printable(by),
-        render.size(step.size or 0),
+        quantity.size(step.size or 0),
         printable(" ".join(step.comment.split())),
     ]

@@ -14,6 +14,7 @@ from wherry.cli import render
 from wherry.cli.completion import image_names
 from wherry.cli.main import global_options
 from wherry.cli.printable import printable
+from wherry.model import quantity
 from wherry.model.reference import familiar_name, split_name
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def _columns(lines: Iterator[Line]) -> Columns:
         shown["TAG"] += map(_tag, tags)
         shown["ID"] += [image_id[_HEX] for image_id in ids]
         shown["CREATED"] += map(age, created)
-        shown["SIZE"] += map(render.size, sizes)
+        shown["SIZE"] += map(quantity.size, sizes)
     return shown
 
 

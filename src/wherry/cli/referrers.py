@@ -13,6 +13,7 @@ from wherry.cli.options import registry_options
 from wherry.cli.param_types import AddressType
 from wherry.cli.printable import printable
 from wherry.cli.resolve_name import address_client
+from wherry.model import quantity
 
 if TYPE_CHECKING:
     from wherry.model.address import Address
@@ -60,7 +61,7 @@ def command(
 
 def _row(entry: Descriptor) -> list[str]:
     kind = printable(entry.artifact_type or entry.media_type)
-    return [kind, str(entry.digest), render.size(entry.size or 0)]
+    return [kind, str(entry.digest), quantity.size(entry.size or 0)]
 
 
 def _object(entry: Descriptor) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import datetime
 import functools
 import itertools
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from wherry.cli.printable import printable
 from wherry.errors import InvalidReference, WherryError
+from wherry.model.quantity import STEP, UNITS, count, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,18 +22,6 @@ _SECRET = re.compile(
     r".*:.*@(?!sha\d+:)(?=localhost\b|[^@]*[./:])"
 )
 _LINES = 500
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
-_STEP = 1000
-# Upper bound, format and divisor of sizes. At a bound, rounding would add a digit.
-_SIZES: list[tuple[float, str, int]] = [
-    (999.5, "%.0f B", 1),
-    *(
-        (bound * _STEP**power, f"{form} {unit}", _STEP**power)
-        for power, unit in enumerate(_UNITS[1:], 1)
-        for bound, form in ((9.995, "%.2f"), (99.95, "%.1f"), (999.5, "%.0f"))
-    ),
-]
-_BOUNDS = [bound for bound, _, _ in _SIZES[:-1]]
 _HOUR = 3600
 _ONE_HOUR = datetime.timedelta(hours=1)
 _AGES = (
@@ -47,28 +35,17 @@ _AGES = (
 _EPOCH_YEAR = 1970  # reproducible builds set all times to this year or earlier
 
 
-def size(count: float) -> str:
-    """Return a number of bytes with three significant digits: ``29.1 MB``."""
-    _, form, divisor = _SIZES[bisect.bisect(_BOUNDS, count)]
-    return form % (count / divisor)
-
-
 def sizes(current: int, total: int | None) -> str:
     """Return progress in the unit of its total: ``14.2/33.0 MB``."""
     if not total:
         return size(current)
     unit, divisor = "B", 1
-    for unit in _UNITS:  # noqa: B007 - used after the loop
-        if total / divisor < _STEP:
+    for unit in UNITS:  # noqa: B007 - used after the loop
+        if total / divisor < STEP:
             break
-        divisor *= _STEP
+        divisor *= STEP
     digits = 0 if divisor == 1 else 1
     return f"{current / divisor:.{digits}f}/{total / divisor:.{digits}f} {unit}"
-
-
-def count(number: int, noun: str) -> str:
-    """Return ``1 layer``, ``2 layers``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def clock(seconds: float) -> str:

@@ -15,6 +15,7 @@ from wherry.cli.main import global_options
 from wherry.cli.param_types import StoreName
 from wherry.cli.printable import printable
 from wherry.cli.resolve_name import call_for_each
+from wherry.model import quantity
 from wherry.model.reference import familiar
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _lines(image: Image) -> Iterator[str]:
         ("platform", [", ".join(_platforms(image))]),
         ("created", [_created(image.config.created)]),
         ("author", [config.author]),
-        ("size", [f"{render.size(image.size)} in {render.count(len(image.layers), 'layer')}"]),
+        ("size", [f"{quantity.size(image.size)} in {quantity.count(len(image.layers), 'layer')}"]),
         ("user", [config.user]),
         ("workdir", [config.working_dir]),
         ("entrypoint", [shlex.join(config.entrypoint or ())]),
@@ -158,6 +159,6 @@ def _lines(image: Image) -> Iterator[str]:
         step = " ".join(layer.created_by.split())
         short = step if len(step) <= _COMMAND_SHOWN else f"{step[: _COMMAND_SHOWN - 1]}…"
         title = "layers" if place == 0 else ""
-        size = render.size(layer.size)
+        size = quantity.size(layer.size)
         line = f"{title:<12}{layer.digest.short}  {size:>7}  {printable(short)}"
         yield line.rstrip()

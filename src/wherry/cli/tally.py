@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from wherry.cli.render import clock, size, sizes
+from wherry.cli.render import clock, sizes
 from wherry.content.events import Event, Status
+from wherry.model.quantity import size
 
 if TYPE_CHECKING:
     from wherry.model.digest import Digest

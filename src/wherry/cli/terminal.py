@@ -6,8 +6,9 @@ import threading
 from typing import TYPE_CHECKING, Any, TextIO
 
 from wherry.cli.event_lines import event_line
-from wherry.cli.render import clock, size, sizes
+from wherry.cli.render import clock, sizes
 from wherry.content.events import Event, Status
+from wherry.model.quantity import size
 
 if TYPE_CHECKING:
     from wherry.cli.tally import LayerState, Tally

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wherry.cli import render
 from wherry.cli.completion import addresses
 from wherry.cli.exit_codes import DONE, INTEGRITY
 from wherry.cli.main import global_options
@@ -16,6 +15,7 @@ from wherry.cli.options import make_client, registry_options
 from wherry.cli.param_types import AddressType
 from wherry.cli.printable import printable
 from wherry.cli.resolve_name import call_first_found
+from wherry.model import quantity
 
 if TYPE_CHECKING:
     from wherry.model.address import Address
@@ -66,8 +66,8 @@ def command(ctx: click.Context, /, address: Address, as_json: bool, **registry: 
         where = f"{finding.where}: " if finding.where else ""
         click.echo(printable(f"{severity}: {where}{finding.message}"))
     click.echo(
-        f"{report.root}: {render.count(report.documents, 'document')}, "
-        f"{render.count(report.blobs, 'layer')}, {render.size(report.size)}: "
-        f"{render.count(errors, 'error') if errors else 'good'}"
+        f"{report.root}: {quantity.count(report.documents, 'document')}, "
+        f"{quantity.count(report.blobs, 'layer')}, {quantity.size(report.size)}: "
+        f"{quantity.count(errors, 'error') if errors else 'good'}"
     )
     return INTEGRITY if errors else DONE
