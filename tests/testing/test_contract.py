@@ -21,8 +21,10 @@ from wherry.content.retry import RetryPolicy
 from wherry.errors import IntegrityError
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
+from wherry.model.platform import Platform
 from wherry.model.reference import Reference
 from wherry.ops.open_source import make_repository
+from wherry.ops.store_sink import StoreSink
 from wherry.registry.auth.credential_store import CredentialStore
 from wherry.registry.http.deadlines import Timeouts
 from wherry.registry.repository_sink import RepositorySink
@@ -52,6 +54,9 @@ if TYPE_CHECKING:
     from wherry.content.protocols import Sink, Source
 
 
+AMD64 = Platform("linux", "amd64")
+
+
 def image_of(blobs: Sequence[bytes]) -> BuiltImage:
     """Return an image whose layers are ``blobs``, byte for byte."""
     return build_image(blobs, compression="none")
@@ -73,7 +78,7 @@ class TestLocalStore(InDirectory, SinkContract, SourceContract):
     def sink(self) -> Iterator[tuple[Sink, Source]]:
         store = LocalStore(self.path / str(len(list(self.path.glob("*")))))
         with contextlib.closing(store), store.ingest() as ingest:
-            yield ingest, StoreSource(store)
+            yield StoreSink(store, ingest, AMD64), StoreSource(store)
 
     @contextlib.contextmanager
     def source(self, blobs: Sequence[bytes]) -> Iterator[tuple[Source, Digest]]:
@@ -200,6 +205,8 @@ class Careless:
 
     label = "careless"
     follows = True
+    remote = ordered = False
+    mounts = True  # it is not
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
@@ -216,6 +223,9 @@ class Careless:
         raise IntegrityError("this is not it", expected="", actual="")
 
     def put_document(self, *_rest: Any) -> None:
+        pass
+
+    def resolve(self, name: str) -> None:
         pass
 
     def document(self, digest: Any) -> Any:

@@ -105,8 +105,8 @@ if TYPE_CHECKING:
             """Return the documents whose subject is ``digest``, of one type or of any."""
             ...
 
-    class Sink(Protocol):
-        """Store images: blobs first, then the documents that name them."""
+    class ContentSink(Protocol):
+        """Store the content of images: blobs first, then the documents that name them."""
 
         @property
         def label(self) -> str:
@@ -152,6 +152,64 @@ if TYPE_CHECKING:
             """Store a document after what it names; idempotent.
 
             ``children`` are the digests that it names, each with whether it has to be kept.
+            """
+            ...
+
+    class Sink(ContentSink, Protocol):
+        """Store images and name them: blobs, then documents, then names.
+
+        A repository, the local store, an archive and a layout are sinks. What differs between
+        them is declared by attributes.
+        """
+
+        @property
+        def remote(self) -> bool:
+            """Whether writing sends requests, which may fail for a moment."""
+            ...
+
+        @property
+        def mounts(self) -> bool:
+            """Whether the sink is a `MountingSink`."""
+            ...
+
+        @property
+        def ordered(self) -> bool:
+            """Whether the order of the calls of `put` is the order of the content.
+
+            Such a sink takes one blob at a time: for each image its config, then its layers from
+            the bottom. Other orders are accepted, and give an archive with other bytes.
+            """
+            ...
+
+        @property
+        def layer_compression(self) -> str:
+            """``keep``, or ``none`` if layers have to be put uncompressed, by their DiffIDs."""
+            ...
+
+        def resolve(self, name: str) -> Digest | None:
+            """Return the digest of the root that a name stands for, or None.
+
+            An empty name stands for the only image of a place that has names, and for the image
+            of a place that has none.
+            """
+            ...
+
+        def name(self, name: str, root: Descriptor) -> None:
+            """Give a root a name, after all below it is stored; always the last call.
+
+            The name moves if it stands for another root. Idempotent. An archive or layout takes
+            an empty name: its root is found without one. An image becomes visible with its name.
+            """
+            ...
+
+    class MountingSink(Sink, Protocol):
+        """A sink that can take blobs from elsewhere at the same place."""
+
+        def mount(self, descriptor: Descriptor, sources: Sequence[str]) -> str | None:
+            """Take a blob from the first of the repositories that has it.
+
+            Returns:
+                The repository that the blob was taken from, or None.
             """
             ...
 

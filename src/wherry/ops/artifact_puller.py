@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Sink, Source
+    from wherry.content.protocols import ContentSink, Source
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document, Index
     from wherry.store import LocalStore
@@ -36,7 +36,7 @@ class ArtifactPuller:
     def __init__(
         self,
         store: LocalStore,
-        sink: Sink,
+        sink: ContentSink,
         source: Source,
         fetch: Callable[[Digest], Document],
         emitter: Emitter,

@@ -42,6 +42,8 @@ class RepositorySink:
 
     remote = True
     mounts = True
+    ordered = False
+    layer_compression = "keep"
     follows = False  # DiffIDs need decompression, and content passes through as it is
     image_limit = Limits().image
 
@@ -82,10 +84,10 @@ class RepositorySink:
     def _has(self, descriptor: Descriptor, cancel: CancelToken) -> bool:
         return self._ask(cancel, lambda: self.api.has_blob(descriptor.digest, cancel))
 
-    def resolve(self, tag_or_digest: str) -> Digest | None:
-        """Return the digest of a manifest by the word of the registry, or None."""
+    def resolve(self, name: str) -> Digest | None:
+        """Return the digest of a tag or digest by the word of the registry, or None."""
         cancel = self._cancel
-        return self._ask(cancel, lambda: self.api.head_manifest(tag_or_digest, cancel))
+        return self._ask(cancel, lambda: self.api.head_manifest(name, cancel))
 
     def mount(self, descriptor: Descriptor, sources: Sequence[str]) -> str | None:
         """Mount a blob from another repository of the registry.

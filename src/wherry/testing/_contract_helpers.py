@@ -11,11 +11,14 @@ from wherry.content.protocols import Blob, Opened
 from wherry.errors import NetworkError, NotFound
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
+from wherry.testing.images import build_image
+from wherry.testing.layers import tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from wherry.content.protocols import Receipt, Sink, Source
+    from wherry.testing.images import BuiltImage, Piece
 
 SMALL, LARGE = b"a small blob", bytes(range(256)) * 5000  # the larger one takes several reads
 ABSENT = Descriptor.of(b"something else", "")
@@ -163,6 +166,29 @@ class _FaultyStream:
 
     def close(self) -> None:
         self._left = b""
+
+
+def two_images() -> list[BuiltImage]:
+    """Return two images with one layer in common."""
+    base = tar_layer({"etc/os-release": b"ID=base\n"})
+    return [build_image([base, tar_layer({name: b"data"})]) for name in ("one", "two")]
+
+
+def put_image(sink: Sink, image: BuiltImage) -> Descriptor:
+    """Put an image into a sink; return the descriptor of its root, which has no name yet."""
+    described = [descriptor_of(piece) for piece in (image.config, *image.layers)]
+    for descriptor, piece in zip(described, (image.config, *image.layers), strict=True):
+        blob = Blob(descriptor, FakeBlob(piece.data).open)
+        sink.put(blob, cancel=CancelToken(), on_bytes=lambda _: None)
+    root = descriptor_of(image.manifest)
+    children = [(each.digest, True) for each in described]
+    sink.put_document(root, image.manifest.data, children, CancelToken())
+    return root
+
+
+def descriptor_of(piece: Piece) -> Descriptor:
+    """Return the descriptor of a blob or document of an image."""
+    return Descriptor(piece.media_type, Digest.parse(piece.digest), piece.size)
 
 
 def run_together(tasks: Sequence[Callable[[], object]]) -> None:

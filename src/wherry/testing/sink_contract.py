@@ -31,9 +31,11 @@ from wherry.testing._contract_helpers import (
     FakeBlob,
     SinkUnderTest,
     contents,
+    put_image,
     raises,
     require,
     run_together,
+    two_images,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ _INDEX = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+js
 
 class SinkContract:
     """The rules of a `Sink`, read back through a source of the same blobs."""
+
+    names = ("first", "second")  # two names that images may have in the sink
 
     def sink(self) -> AbstractContextManager[tuple[Sink, Source]]:
         """Make an empty sink to test.
@@ -179,6 +183,33 @@ class SinkContract:
             for _ in range(2):
                 sink.put_document(document, _INDEX, [(child.digest, True)], CancelToken())
                 require(source.document(document.digest).raw == _INDEX, "a document was changed")
+
+    def test_it_describes_itself(self) -> None:
+        """The attributes of a sink have the types that the protocol states."""
+        with self.sink() as (sink, _):
+            for fact in ("remote", "mounts", "ordered", "follows"):
+                require(isinstance(getattr(sink, fact), bool), f"`{fact}` is not a bool")
+            require(sink.mounts == hasattr(sink, "mount"), "`mounts` is wrong")
+            known = {"keep", "none"}
+            require(sink.layer_compression in known, "`layer_compression` is unknown")
+            require(sink.image_limit > 0, "`image_limit` allows nothing")
+
+    def test_names(self) -> None:
+        """`name` makes `resolve` find a root, and moves a name to another one."""
+        first, second = self.names
+        with self.sink() as (sink, source):
+            require(sink.resolve(first) is None, "an absent name is resolved")
+            roots = [put_image(sink, image) for image in two_images()]
+            require(sink.resolve(first) is None, "a document has a name before `name`")
+            for _ in range(2):
+                sink.name(first, roots[0])
+            sink.name(second, roots[0])
+            require(sink.resolve(first) == roots[0].digest, "a name was not set")
+            sink.name(first, roots[1])
+            require(sink.resolve(first) == roots[1].digest, "a name was not moved")
+            require(sink.resolve(second) == roots[0].digest, "another name was moved too")
+            for root in roots:
+                require(source.document(root.digest) is not None, "a document is missing")
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[SinkUnderTest]:

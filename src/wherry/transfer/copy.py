@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Blob, Receipt, Sink, Source
+    from wherry.content.protocols import Blob, ContentSink, Receipt, Source
     from wherry.model.config import ImageConfig
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
@@ -79,7 +79,7 @@ class ImageCopy:
         config: Descriptor | None,
         layers: Sequence[Descriptor],
         source: Source,
-        sink: Sink,
+        sink: ContentSink,
         read: Callable[[Digest], bytes],
         options: CopyOptions,
         progress: LayerProgress,
