@@ -43,6 +43,7 @@ bench:
 	@$(BIN)/python bench/store.py
 	@$(BIN)/python bench/inspecting.py
 	@$(BIN)/python bench/archives.py
+	@$(BIN)/python bench/push.py
 
 faults:
 	@scripts/setup peers
