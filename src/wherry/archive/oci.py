@@ -175,6 +175,17 @@ class OciLayout(Archive):
         found = self._referrers(digest)
         return [entry for entry in found if artifact_type in {"", entry.artifact_type}]
 
+    def find_tag(self, tag: str) -> Digest | None:
+        """Return the root of the only image with a tag, whatever repository its name has."""
+        named = (image for image in self.images() if tag in map(_tag_of, image.names))
+        found = {image.root.digest for image in named}
+        return found.pop() if len(found) == 1 else None
+
+    def tags(self) -> Iterator[str]:
+        """Yield the tags of all images."""
+        for image in self.images():
+            yield from map(_tag_of, image.names)
+
     def _referrers(self, subject: Digest) -> Iterator[Descriptor]:
         for images in self.images():
             if not images.is_readable:
@@ -193,6 +204,10 @@ def _is_platform(image: ListedImage) -> bool:
     """Tell whether an entry of ``index.json`` has a platform and no name."""
     found = image.found
     return isinstance(found, Descriptor) and found.platform is not None and not image.names
+
+
+def _tag_of(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(":")[2]
 
 
 def _names(annotations: Mapping[str, str]) -> tuple[str, ...]:

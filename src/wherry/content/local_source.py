@@ -11,6 +11,8 @@ from wherry.content.read_blob import DAMAGED, read_verified, verify_blob
 from wherry.errors import IntegrityError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from wherry.content.protocols import Opened
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
@@ -60,3 +62,12 @@ class LocalSource(abc.ABC):
     def referrers(self, _digest: Digest, _artifact_type: str = "") -> list[Descriptor]:
         """Return nothing: only registries and OCI layouts keep referrers."""
         return []
+
+    def find_tag(self, tag: str) -> Digest | None:
+        """Return None: only registries and OCI layouts have tags."""
+        del tag
+        return None
+
+    def tags(self) -> Iterator[str]:
+        """Yield nothing; see `find_tag`."""
+        yield from ()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wherry.model.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Protocol
 
     from typing_extensions import Buffer
@@ -103,6 +103,14 @@ if TYPE_CHECKING:
 
         def referrers(self, digest: Digest, artifact_type: str = "") -> list[Descriptor]:
             """Return the documents whose subject is ``digest``, of one type or of any."""
+            ...
+
+        def find_tag(self, tag: str) -> Digest | None:
+            """Return the digest of the document that has a tag; None if no document has it."""
+            ...
+
+        def tags(self) -> Iterator[str]:
+            """Yield all tags; a remote source sends requests as they are read."""
             ...
 
     class ContentSink(Protocol):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from wherry.registry.session import Session
 
 MAX_TAG_PAGE = 16 * 2**20  # bytes of one page of a tag list
-_OK = 200
+_OK, _BAD_METHOD = 200, 405
 _NO_API = {404, 405, 501}
 _GENERIC = {mediatype.OCI_INDEX, "application/json", "application/octet-stream", "text/plain", ""}
 _ACCEPT = ", ".join(mediatype.ACCEPT)
@@ -84,6 +84,18 @@ class DistributionApi:
                 raise problem
             return None
         return _digest(response.header("Docker-Content-Digest"))
+
+    def find_tag(self, tag: str, cancel: CancelToken) -> Digest | None:
+        """Return the digest that a HEAD states for a tag; None unless it states one.
+
+        Raises:
+            NotFound: The repository has no such tag.
+        """
+        response = self._send("HEAD", f"manifests/{tag}", cancel, accept=_ACCEPT)
+        response.drain()
+        if response.status in {_OK, _BAD_METHOD}:
+            return _digest(response.header("Docker-Content-Digest"))
+        raise error_for_response(response, b"", self._where(tag), self.endpoint.name)
 
     def get_manifest(self, tag_or_digest: str, cancel: CancelToken) -> ManifestResponse:
         """Fetch a document without verifying it."""

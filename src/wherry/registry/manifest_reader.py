@@ -52,6 +52,17 @@ class ManifestReader:
             return Resolution(head)
         return Resolution(*self.get_tag(api, tag))
 
+    def find_tag(self, tag: str) -> Digest | None:
+        """Return the digest of a tag; None if the registry has no such tag."""
+
+        def find(api: DistributionApi) -> Digest:
+            return api.find_tag(tag, self._cancel) or self.get_tag(api, tag)[0]
+
+        try:
+            return self._endpoints.ask_each(find, registry_first=True)
+        except NotFound:
+            return None
+
     def resolve_again(self, reference: Reference) -> tuple[Digest, Document]:
         """Fetch by tag from a registry that does not have the digest that it named."""
         tag = str(reference.tag)

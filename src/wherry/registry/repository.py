@@ -118,6 +118,10 @@ class Repository:
         """
         return self._blobs.open_range(descriptor, start, stop, cancel)
 
+    def find_tag(self, tag: str) -> Digest | None:
+        """Return the digest of a tag, by one HEAD; None if the registry has no such tag."""
+        return self._manifests.find_tag(tag)
+
     def tags(self) -> Iterator[str]:
         """Yield all tags, page by page."""
         from wherry.registry.tag_list import list_tags

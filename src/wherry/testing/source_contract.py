@@ -140,8 +140,10 @@ class SourceContract:
                     source.open_range(blob, 1000, 70_000, token)
 
     def test_the_source_describes_itself(self) -> None:
-        """``label`` names the source, and an absent document has no referrers."""
+        """``label`` names the source; an absent document has no referrers, and no tag."""
         with self.source(contents()) as (source, _):
             require(bool(source.label), "the label is empty")
             require(source.schema1 in {"", "deny"}, "`schema1` is neither empty nor deny")
             require(not source.referrers(ABSENT.digest), "an absent document has referrers")
+            require(source.find_tag("absent") is None, "an absent tag was found")
+            require("absent" not in source.tags(), "an absent tag is listed")
