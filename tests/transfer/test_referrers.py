@@ -299,6 +299,17 @@ def test_referrers_are_bounded_in_number(api: FakeRegistry) -> None:
         collect(api)
 
 
+def test_lists_are_bounded(api: FakeRegistry) -> None:
+    """A registry may list the same documents again and again, for each referrer."""
+    artifacts = [refer_to(IMAGE, data=b"%d" % number) for number in range(102)]
+    for artifact in artifacts:
+        api.add_image("app", artifact)
+    for artifact in artifacts:
+        list_by_api(api, artifact, *artifacts)
+    with pytest.raises(BudgetExceeded, match="referrers are listed"):
+        collect(api)
+
+
 def test_referrers_in_a_layout(tmp_path: Path) -> None:
     artifact, signature = refer_to(IMAGE), cosign(b"signed")
     second = refer_to(artifact, SIGNATURE)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     R = TypeVar("R")
 
 MAX_DEPTH = 8  # referrers of referrers
+MAX_ENTRIES = 10_000  # entries of all lists of referrers
 _SUFFIXES = (".sig", ".att", ".sbom")  # cosign, "Registry Specification"
 _ASKED = 6  # tags that are looked for one by one without a look at the list
 _LEFT_OUT = (NotFound, InvalidDocument, Unsupported)
@@ -97,6 +98,7 @@ class _Search:
         self._budget = Budget()
         self._lock = threading.Lock()
         self._reading = 0  # documents that are being read
+        self._entries = 0  # of all lists of referrers
         self._seen = set(digests)
         self.found: dict[Digest, Document] = {}
         self.names: dict[str, Digest] = {}
@@ -104,15 +106,15 @@ class _Search:
     def find(self, level: Sequence[Digest]) -> tuple[Digest, ...]:
         """Find what refers to the documents of a level; return the documents that are new."""
         before = len(self.found)
-        listed = self._each(self._source.referrers, level)
-        wanted = [(digest, entry) for digest in level for entry in listed[digest]]
+        listed = self._each(self._list_referrers, level)
+        wanted = [(subject, digest) for subject in level for digest in listed[subject]]
         tagged = self._find_tags(level)
-        new = dict.fromkeys([*(entry.digest for _, entry in wanted), *tagged.values()])
+        new = dict.fromkeys([*(digest for _, digest in wanted), *tagged.values()])
         fetched = self._each(self._fetch, [digest for digest in new if digest not in self._seen])
-        for subject, entry in wanted:
-            if entry.digest not in self._seen:
-                where = f"{entry.digest}, listed as a referrer of {subject}"
-                self._add_referrer(subject, entry.digest, fetched[entry.digest], where)
+        for subject, digest in wanted:
+            if digest not in self._seen:
+                where = f"{digest}, listed as a referrer of {subject}"
+                self._add_referrer(subject, digest, fetched[digest], where)
         for tag, digest in tagged.items():
             if digest in self._seen or self._add(digest, fetched[digest], tag):
                 self.names[tag] = digest
@@ -155,6 +157,14 @@ class _Search:
         below[digest] = document
 
     # Requests
+
+    def _list_referrers(self, digest: Digest) -> list[Digest]:
+        found = [entry.digest for entry in self._source.referrers(digest)]
+        with self._lock:
+            self._entries += len(found)
+            if self._entries > MAX_ENTRIES:
+                raise BudgetExceeded(f"over {MAX_ENTRIES:,} referrers are listed")
+        return found
 
     def _fetch(self, digest: Digest) -> Document | WherryError:
         """Return a document, or the error because of which it is left out."""
