@@ -56,6 +56,7 @@ def follow_growing(
     limit: Callable[[], int],
     check: Callable[[], None],
     algorithm: str = "sha256",
+    on_content: Callable[[memoryview], None] = lambda _content: None,
 ) -> tuple[Digest, int]:
     """Decompress a source that may still grow; otherwise as `follow_diff_id`.
 
@@ -64,6 +65,7 @@ def follow_growing(
         limit: Returns the size limit in bytes for the bytes that have arrived.
         check: Called at each step, and while waiting for decoder memory; it may raise.
         algorithm: The algorithm of the DiffID.
+        on_content: Called with each piece of the decompressed content, while it is hashed.
     """
     stream = decompress(source, check)
     hasher = Hasher(algorithm)
@@ -80,6 +82,7 @@ def follow_growing(
             if total > limit():
                 raise _too_large(limit())
             hasher.update(buffer, count)
+            on_content(memoryview(buffer)[:count])
     finally:
         hasher.stop()
 

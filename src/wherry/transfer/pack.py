@@ -1,0 +1,227 @@
+"""Packing a layer anew: it is read once, verified, and written to a spool file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import os
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+from wherry.content.compress import compressor
+from wherry.content.pipeline import Limits
+from wherry.content.protocols import Blob, Opened
+from wherry.content.verify import follow_growing, layer_name
+from wherry.errors import IntegrityError, StoreError, StoreFull
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest, diff_id_mismatch, mismatch
+from wherry.model.record import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from typing_extensions import Buffer
+
+    from wherry.content.cancel import CancelToken
+    from wherry.model.compression import Compression
+
+T = TypeVar("T")
+_DAMAGED = "nothing was named at the destination; the source is damaged, or has changed"
+_LIMITS = Limits()
+_CHUNK = 256 * 1024
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Packed(Record):
+    """A layer that was packed anew.
+
+    Attributes:
+        descriptor: The digest and size of the packed layer, with OCI's type for it, which
+            `transfer.rewrite` turns into docker's where it is needed.
+        diff_id: The digest of the decompressed layer.
+        raw_size: Its size in bytes.
+    """
+
+    descriptor: Descriptor
+    diff_id: Digest
+    raw_size: int
+
+
+def pack_layer(
+    layer: Blob,
+    compression: Compression,
+    diff_id: Digest | None,
+    spool: BinaryIO,
+    cancel: CancelToken,
+    on_bytes: Callable[[int], None],
+    *,
+    limits: Limits = _LIMITS,
+) -> Packed:
+    """Decompress a layer, verify it, and write it to ``spool`` in another compression.
+
+    The same layer and compression give the same bytes. Memory does not grow with the layer.
+
+    Args:
+        layer: The layer, in any compression.
+        compression: Every kind except ``keep``.
+        diff_id: The expected DiffID; None if it is not known.
+        spool: An empty file with a buffer. `spooled_blob` reads it.
+        cancel: Stops the call.
+        on_bytes: Called often with the number of bytes of the layer that have been read.
+        limits: Size limits for the layer.
+
+    Raises:
+        IntegrityError: The layer does not match its digest or its DiffID, is damaged, or is
+            larger than the limits.
+        ValueError: The compression is ``keep``.
+        StoreError: The spool file cannot be written.
+    """
+    media_type = compression.layer_type(docker=False)
+    target = _Spool(spool, compression)
+    name = layer_name(layer.descriptor.digest)
+    try:
+        with contextlib.closing(_LayerReader(layer, limits.blob, cancel, on_bytes)) as source:
+            found, raw_size = source.verified(
+                lambda: follow_growing(
+                    source,
+                    lambda: limits.raw.of(source.size),
+                    cancel.check,
+                    "sha256" if diff_id is None else diff_id.algorithm,
+                    target.add,
+                )
+            )
+    except IntegrityError as error:
+        raise error.within(name) from error.__cause__
+    if diff_id is not None and found != diff_id:
+        raise diff_id_mismatch(diff_id, found.hex).within(name)
+    return Packed(target.finish(media_type), found, raw_size)
+
+
+class _LayerReader(io.RawIOBase):
+    """Reads and hashes the bytes of a layer as they are; ``size`` of them have been read."""
+
+    def __init__(
+        self, layer: Blob, most: int, cancel: CancelToken, on_bytes: Callable[[int], None]
+    ) -> None:
+        self._digest = layer.descriptor.digest
+        self._most = most
+        self._cancel = cancel
+        self._on_bytes = on_bytes
+        self._hash = self._digest.hasher()
+        self._stream = layer.open(0, self._is_whole).stream
+        self.size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        self._cancel.check()
+        view = memoryview(buffer).cast("B")
+        data = self._stream.read1(len(view))
+        self._hash.update(data)
+        self.size += len(data)
+        if self.size > self._most:
+            raise IntegrityError(
+                f"it has more than {self._most:,} bytes, which is the limit",
+                expected=f"at most {self._most} bytes",
+                actual="more",
+            )
+        self._on_bytes(self.size)
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()
+
+    def verified(self, call: Callable[[], T]) -> T:
+        """Return the result of a call that reads the layer, and check the digest of the layer.
+
+        A wrong digest is raised in place of an `IntegrityError` of the call, since it explains it.
+        """
+        try:
+            result = call()
+        except IntegrityError:
+            self._check_rest()
+            raise
+        self._check_rest()
+        return result
+
+    def _check_rest(self) -> None:
+        """Read what a decoder leaves, and compare the digest."""
+        buffer = bytearray(_CHUNK)
+        while self.readinto(buffer):
+            pass
+        if not self._is_whole():
+            raise mismatch(self._digest, self._hash.hexdigest(), hint=_DAMAGED)
+
+    def _is_whole(self) -> bool:
+        return self._hash.hexdigest() == self._digest.hex
+
+
+class _Spool:
+    """Packs content into a file, and hashes the packed bytes."""
+
+    def __init__(self, file: BinaryIO, compression: Compression) -> None:
+        self._file = file
+        self._compressor = compressor(compression)
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def add(self, content: memoryview) -> None:
+        """Pack the next bytes of the content."""
+        self._write(self._compressor.compress(content))
+
+    def finish(self, media_type: str) -> Descriptor:
+        """Write the end, and return the descriptor of the packed bytes."""
+        self._write(self._compressor.flush())
+        with _translate_os_errors():
+            self._file.flush()
+        return Descriptor(media_type, Digest(f"sha256:{self._hash.hexdigest()}"), self._size)
+
+    def _write(self, packed: Buffer) -> None:
+        with _translate_os_errors():
+            self._file.write(packed)
+        self._hash.update(packed)
+        self._size += memoryview(packed).nbytes
+
+
+def spooled_blob(spool: BinaryIO, descriptor: Descriptor) -> Blob:
+    """Return the blob in a spool file, for as long as the file is open.
+
+    Several streams can be read at the same time.
+    """
+    file, size = spool.fileno(), descriptor.size
+    return Blob(descriptor, lambda offset, _: Opened(_SpoolStream(file, offset), offset, size))
+
+
+class _SpoolStream:
+    """The bytes of a file from an offset on; the file has no position that streams share."""
+
+    def __init__(self, file: int, offset: int) -> None:
+        self._file = file
+        self._at = offset
+
+    def read1(self, size: int) -> bytes:
+        with _translate_os_errors():
+            data = os.pread(self._file, size, self._at)
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        """Do nothing: the file belongs to the caller."""
+
+
+@contextlib.contextmanager
+def _translate_os_errors() -> Iterator[None]:
+    """Raise `StoreError` or `StoreFull` for an `OSError` about a spool file."""
+    try:
+        yield
+    except OSError as error:
+        message = f"the temporary file of a packed layer: {error.strerror or error}"
+        if error.errno in _FULL:
+            hint = "layers are packed into temporary files; make room, or set TMPDIR"
+            raise StoreFull(message, hint=hint) from error
+        raise StoreError(message) from error
