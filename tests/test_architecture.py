@@ -18,7 +18,7 @@ from wherry.testing import FakeRegistry, build_image, tar_layer
 PACKAGE = Path(wherry.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES = 500
-MANUAL = {"client.py": 800}  # it documents every public call
+MANUAL = {"client.py": 900}  # it documents every public call
 
 # The rooms that each room may import at run time. The siblings import neither each other nor
 # `transfer`, which is beside them.

@@ -304,6 +304,21 @@ class Client:
         return list_tags(repository, access, matching or "", order)
 
     @public_call
+    def catalog(
+        self, registry: str, *, on_event: Listener = None, cancel: CancelToken | None = None
+    ) -> list[str]:
+        """List the repositories of a registry, without its host.
+
+        Many registries do not have such a list, or show it only to administrators.
+
+        Args:
+            registry: ``HOST[:PORT]``.
+        """
+        from wherry.ops.catalog import list_catalog
+
+        return list_catalog(registry, self._context.access(None, on_event, cancel))
+
+    @public_call
     def digest(
         self,
         address: str | Address,

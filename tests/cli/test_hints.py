@@ -104,7 +104,7 @@ def test_no_advice_for_unknown_options(wherry: Wherry, arguments: list[str]) -> 
     [
         (["list"], "wherry images"),
         (["ls"], "wherry tags NAME"),
-        (["catalog"], "wherry tags NAME"),
+        (["repos", "x"], "wherry catalog HOST"),
         (["prune"], "wherry gc"),
         (["rmi", "x"], "wherry rm"),
         (["export", "x"], "wherry save"),
@@ -113,7 +113,7 @@ def test_no_advice_for_unknown_options(wherry: Wherry, arguments: list[str]) -> 
         (["image", "inspect", "x"], "wherry show"),
         (["image", "prune"], "wherry gc"),
         (["system", "df"], "wherry df"),
-        (["search", "x"], "wherry tags NAME"),
+        (["search", "x"], "wherry catalog HOST"),
         (["list-tags", "x"], "wherry tags NAME"),
         (["build", "."], "wherry import"),
         (["run", "x"], "no containers"),

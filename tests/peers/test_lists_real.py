@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -82,3 +83,17 @@ def test_all_pages_are_read_through_a_proxy(
     with nginx(tmp_path / "nginx", catalog.url, link) as host:
         assert client.tags(f"{host}/all") == NAMES
     assert (tmp_path / "nginx" / "access.log").read_text().count("GET /v2/") == 3
+
+
+@pytest.mark.peer("docker-registry")
+def test_all_repositories_are_listed(tmp_path: Path, client: Client) -> None:
+    """Distribution lists 100 repositories on a page."""
+    with Distribution(tmp_path / "registry") as registry:
+        registry.push("n000", build_image([tar_layer({"a": b"1"})]), "t")
+        repositories = registry.root / "data" / "docker" / "registry" / "v2" / "repositories"
+        names = [f"n{number:03}" for number in range(205)]
+        for name in names[1:]:
+            shutil.copytree(repositories / "n000", repositories / name)
+        registry.clear()
+        assert client.catalog(registry.host) == names
+        assert len(registry.requests()) == 3

@@ -47,7 +47,7 @@ def test_an_endpoint_has_the_settings_of_its_host(tmp_path: Path) -> None:
     assert settings(found, "two.example:5000") == HostSettings(legacy=True)
     assert settings(found, "one.example:5000") == HostSettings()  # another port
     assert settings(found, "two.example") == HostSettings()
-    assert found.login("one.example").settings.private_realm
+    assert found.registry("one.example").settings.private_realm
 
 
 @pytest.mark.parametrize("table", ["docker.io", "index.docker.io", "registry-1.docker.io"])

@@ -335,7 +335,7 @@ def test_a_proxy_belongs_to_a_registry_or_to_a_mirror(tmp_path: Path) -> None:
     assert second.proxy is None
     # containers-registries.conf(5): "name resolution always happens remotely"
     assert own.proxy == ProxyAddress("socks5h", "p.example", 1080, "me", "secret-pw", file)
-    assert found.login("h.example").proxy == own.proxy
+    assert found.registry("h.example").proxy == own.proxy
     assert "secret-pw" not in repr(found.settings()) + repr(own)
 
 

@@ -170,16 +170,6 @@ def test_a_registry_that_stores_something_else(
         api.put_manifest(MANIFEST, IMAGE.manifest.data, TOKEN, tag="1")
 
 
-def test_the_catalog_by_pages() -> None:
-    with FakeRegistry(page_size=2) as registry, write_api(registry, "") as api:
-        for name in "abc":
-            registry.add_image(name, IMAGE)
-        names, following = api.get_catalog(TOKEN)
-        assert names == ["a", "b"]
-        assert following is not None
-        assert api.get_catalog(TOKEN, following) == (["c"], None)
-
-
 # Credentials
 
 

@@ -32,7 +32,8 @@ class Hint(Record):
 
 
 _LISTS = "`wherry images` lists the store, `wherry tags NAME` the tags of a repository"
-_TAGS = "`wherry tags NAME` lists the tags of a repository; registries are not searched"
+_TAGS = "`wherry tags NAME` lists the tags of a repository, `wherry catalog HOST` repositories"
+_SEARCH = "registries are not searched; `wherry catalog HOST` lists the repositories of some"
 _REMOVES = "`wherry rm` removes images from the store"
 _COLLECTS = "`wherry gc` removes images and layers without a name"
 _PULLS = "`wherry pull` pulls images"
@@ -48,7 +49,8 @@ _ACCESS = "`wherry login` stores credentials, `wherry why NAME` shows which are 
 # Commands of docker, podman, skopeo, crane, oras and regctl -> what to use here.
 COMMANDS = {
     "ls list list-images": _LISTS,
-    "list-tags repo repos repository repositories catalog search": _TAGS,
+    "list-tags repo repos repository repositories": _TAGS,
+    "search": _SEARCH,
     "rmi remove delete del": _REMOVES,
     "prune clean cleanup": _COLLECTS,
     "fetch get download": _PULLS,

@@ -40,6 +40,7 @@ _GROUPS = {
         "pull": "Pull images from registries into the store.",
         "inspect": "Show an image without pulling its layers.",
         "tags": "List the tags of a repository.",
+        "catalog": "List the repositories of a registry.",
         "digest": "Print the digest that a name resolves to.",
         "manifest": "Print a manifest or index, byte for byte.",
         "config": "Print the config of an image, byte for byte.",

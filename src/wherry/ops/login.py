@@ -66,7 +66,7 @@ def login(
         Unauthorized: The registry refuses them; nothing is saved.
     """
     key = CredentialKey.parse(text)
-    endpoint = session.hosts.login(key.host)
+    endpoint = session.hosts.registry(key.host)
     response = session.send(endpoint, Call("GET", "/v2/", "", preemptive=True), cancel)
     body = response.read_secret(MAX_ERROR)
     where = (key.host, "login")

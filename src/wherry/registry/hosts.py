@@ -195,8 +195,8 @@ class Hosts:
             return None
         return self._endpoint(there, reference, insecure=to.insecure).replace(proxy=to.proxy)
 
-    def login(self, name: str) -> Endpoint:
-        """Return the endpoint of a host for a login.
+    def registry(self, name: str) -> Endpoint:
+        """Return the endpoint of a registry, without a repository.
 
         Raises:
             Denied: registries.conf blocks the host.

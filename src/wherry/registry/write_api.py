@@ -8,7 +8,6 @@ from urllib.parse import quote, urlencode
 from wherry.errors import Denied, IntegrityError, NotFound, Unauthorized
 from wherry.model.record import Record
 from wherry.registry.http.connect_errors import PrivateHost
-from wherry.registry.list_page import next_page, read_names
 from wherry.registry.requester import Call
 from wherry.registry.status_errors import MAX_ERROR, error_for_response
 from wherry.registry.stored_digest import check_stored_digest, named_digest
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from wherry.registry.http.response import HttpResponse
     from wherry.registry.session import Session
 
-MAX_CATALOG_PAGE = 16 * 2**20  # bytes of one page of a catalog
 _OK, _CREATED, _NOT_FOUND, _BAD_REQUEST = 200, 201, 404, 400
 _PUSH, _DELETE = "pull,push", "pull,push,delete"
 _OCTETS = {"Content-Type": "application/octet-stream"}
@@ -232,27 +230,6 @@ class WriteApi:
         """Delete a blob from the repository."""
         self._delete(f"blobs/{digest}", self._blob(digest), cancel)
 
-    # Catalog
-
-    def get_catalog(self, cancel: CancelToken, target: str = "") -> tuple[list[str], str | None]:
-        """Return a page of the registry's repositories, and the target of the next one.
-
-        ``target`` is a path on the endpoint with a query, or a query that begins with "?".
-        """
-        path = "/v2/_catalog"
-        call = Call(
-            "GET",
-            target if target.startswith("/") else path + target,
-            "",
-            more_scopes=("registry:catalog:*",),
-        )
-        response = self._session.send(self.endpoint, call, cancel)
-        where = (self.endpoint.name, "the catalog")
-        self._check(response, where, reads=True)
-        raw = response.read(MAX_CATALOG_PAGE)
-        names = read_names(raw, response, self.endpoint.name, "repositories", "the catalog")
-        return names, next_page(response, path, where)
-
     # Requests
 
     def _delete(self, path: str, where: Places, cancel: CancelToken) -> None:
@@ -300,12 +277,11 @@ class WriteApi:
         except PrivateHost:
             raise private_upload_error(self.endpoint, location.url) from None
 
-    def _check(self, response: HttpResponse, where: Places, *, reads: bool = False) -> None:
-        """Raise what a refusal means; release the connection unless the body ``reads`` on."""
+    def _check(self, response: HttpResponse, where: Places) -> None:
+        """Raise what a refusal means; release the connection."""
         if not _OK <= response.status < _OK + 100:
             raise self._error(response, where)
-        if not reads:
-            response.drain()
+        response.drain()
 
     def _error(self, response: HttpResponse, where: Places) -> Exception:
         is_read = response.request.method == "HEAD"

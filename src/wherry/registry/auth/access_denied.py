@@ -30,5 +30,7 @@ def denial_hint(store: CredentialStore, endpoint: Endpoint, repository: str) -> 
                 f"or `wherry why {name}` to see where they were looked for"
             )
         ]
+    else:
+        lines = [f"no credentials for {host} were found; `wherry login {host}`"]
     lines += [f"{each.place.partition(' ')[0]}: {each.outcome}" for each in lookups if each.failed]
     return "\n".join(lines)
