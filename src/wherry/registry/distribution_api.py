@@ -38,11 +38,12 @@ _ACCEPT = ", ".join(mediatype.ACCEPT)
 
 
 class ManifestResponse(Record):
-    """A document as served; for ``is_framed`` see `HttpResponse`."""
+    """A document as served, and its ``ETag``; for ``is_framed`` see `HttpResponse`."""
 
     raw: bytes
     media_type: str
     is_framed: bool
+    etag: str = ""
 
     @contextlib.contextmanager
     def transient_if_truncated(self) -> Iterator[None]:
@@ -106,9 +107,8 @@ class DistributionApi:
             message = f"the manifest is over {MAX_DOCUMENT >> 20} MiB"
             raise InvalidDocument(message).within(*self._where(tag_or_digest))
         refuse_page(response, raw, self._where(tag_or_digest), "a manifest")
-        return ManifestResponse(
-            raw, mediatype.essence(response.header("Content-Type")), response.is_framed
-        )
+        media_type = mediatype.essence(response.header("Content-Type"))
+        return ManifestResponse(raw, media_type, response.is_framed, response.header("ETag"))
 
     def get_blob(
         self,

@@ -70,6 +70,20 @@ def list_referrers(
     ]
 
 
+def referrers_tag(digest: Digest) -> str:
+    """Return the tag under which the referrers of a document are listed."""
+    return f"{digest.algorithm[:32]}-{digest.hex[:64]}"
+
+
+def lists_referrers(index: Index, subject: Digest) -> bool:
+    """Return whether an index may list the referrers of a document.
+
+    Any other image may have the tag; an index that lists the subject holds images.
+    """
+    is_listed = any(entry.digest == subject for entry in index.manifests)
+    return index.media_type == mediatype.OCI_INDEX and not is_listed
+
+
 def _artifact_type(fetch: Callable[[Digest], Document], entry: Descriptor) -> str:
     """Return an entry's artifact type as its document states it.
 
@@ -90,10 +104,9 @@ def _tagged_referrers(
 ) -> Sequence[Descriptor]:
     """Return the entries of the index under the referrers tag, if there is one.
 
-    Some registries mistake the tag for a digest and serve the subject itself. Any other image
-    may have that tag, too; an index that lists the subject holds images, not referrers.
+    Some registries mistake the tag for a digest and serve the subject itself.
     """
-    tag = f"{digest.algorithm[:32]}-{digest.hex[:64]}"
+    tag = referrers_tag(digest)
     try:
         found, document = endpoints.ask_each(
             lambda api: manifests.get_tag(api, tag), registry_first=True
@@ -102,9 +115,7 @@ def _tagged_referrers(
         return ()
     if found == digest or not isinstance(document, Index):
         return ()
-    if document.media_type != mediatype.OCI_INDEX or not document.manifests:
-        return ()
-    if any(entry.digest == digest for entry in document.manifests):
+    if not document.manifests or not lists_referrers(document, digest):
         return ()
     own = set(_children(manifests, digest))
     return [entry for entry in document.manifests if entry.digest not in own]

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from wherry.content.pipeline import Limits
 from wherry.content.protocols import Busy, Receipt
-from wherry.content.retry import retry_after, run
 from wherry.errors import NotFound, WherryError
 from wherry.registry.distribution_api import DistributionApi
+from wherry.registry.host_calls import HostCalls
+from wherry.registry.referrers_index import ReferrersIndexes, referrer_of
 from wherry.registry.uploads import upload_blob
 from wherry.registry.write_api import WriteApi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import TypeVar
 
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Blob
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from wherry.registry.session import Session
     from wherry.registry.upload_location import UploadState
     from wherry.registry.upload_options import UploadOptions
-
-    T = TypeVar("T")
 
 
 class RepositorySink:
@@ -60,6 +58,8 @@ class RepositorySink:
         self.api = WriteApi(session, endpoint)
         self._reader = DistributionApi(session, endpoint)
         self._options = options
+        self._calls = HostCalls(endpoint.host, options)
+        self._referrers = ReferrersIndexes(self.api, self._reader, self._calls, options.note)
         self._lock = threading.Lock()
         self._writing: dict[Digest, int] = {}
         self._begun: dict[Digest, UploadState] = {}
@@ -82,12 +82,12 @@ class RepositorySink:
         return self._has(descriptor, self._cancel)
 
     def _has(self, descriptor: Descriptor, cancel: CancelToken) -> bool:
-        return self._ask(cancel, lambda: self.api.has_blob(descriptor.digest, cancel))
+        return self._calls.run(cancel, lambda: self.api.has_blob(descriptor.digest, cancel))
 
     def resolve(self, name: str) -> Digest | None:
         """Return the digest of a tag or digest by the word of the registry, or None."""
         cancel = self._cancel
-        return self._ask(cancel, lambda: self.api.head_manifest(name, cancel))
+        return self._calls.run(cancel, lambda: self.api.head_manifest(name, cancel))
 
     def mount(self, descriptor: Descriptor, sources: Sequence[str]) -> str | None:
         """Mount a blob from another repository of the registry.
@@ -105,7 +105,7 @@ class RepositorySink:
         for source in sources:
             attempt = partial(self.api.mount, descriptor.digest, source, cancel)
             try:
-                begun = self._ask(cancel, attempt)
+                begun = self._calls.run(cancel, attempt)
             except NotFound:
                 continue
             if begun is None:
@@ -186,14 +186,29 @@ class RepositorySink:
     ) -> None:
         """Store a document under its digest, after what it names; idempotent.
 
+        A referrer is added to the list of its subject if the registry does not do so itself.
+
         Raises:
             RegistryError: The registry refuses the document, or lacks what it names.
             IntegrityError: The registry has stored other bytes.
         """
         del children  # the registry checks them itself
-        self._ask(cancel, lambda: self.api.put_manifest(descriptor, raw, cancel))
+        found = referrer_of(descriptor, raw)
+        subject = None if found is None else found[0]
+        receipt = self._calls.run(
+            cancel, lambda: self.api.put_manifest(descriptor, raw, cancel, subject=subject)
+        )
         with self._lock:
             self._documents[descriptor.digest] = raw
+        if found is not None and not receipt.has_subject:
+            self._referrers.add(*found, cancel)
+
+    def settle(self, cancel: CancelToken) -> None:
+        """Look again at the lists of referrers that were changed, once nothing else is left.
+
+        See `ReferrersIndexes.settle`.
+        """
+        self._referrers.settle(cancel)
 
     def name(self, name: str, root: Descriptor) -> None:
         """Set a tag to a document that the repository has; always last."""
@@ -209,13 +224,13 @@ class RepositorySink:
         raw = self._raw(root)
         left = list(tags)
         if len(left) > 1 and self._takes_tags:
-            receipt = self._ask(
+            receipt = self._calls.run(
                 cancel, lambda: self.api.put_manifest(root, raw, cancel, tags=tuple(left))
             )
             self._takes_tags = bool(receipt.tags)
             left = [tag for tag in left if tag not in receipt.tags]
         for tag in left:
-            self._ask(cancel, partial(self.api.put_manifest, root, raw, cancel, tag=tag))
+            self._calls.run(cancel, partial(self.api.put_manifest, root, raw, cancel, tag=tag))
 
     def _raw(self, root: Descriptor) -> bytes:
         """Return the bytes of a document: as they were put, or as the registry has them."""
@@ -226,21 +241,6 @@ class RepositorySink:
         from wherry.model.manifest import parse_verified
 
         cancel, digest = self._cancel, str(root.digest)
-        served = self._ask(cancel, lambda: self._reader.get_manifest(digest, cancel))
+        served = self._calls.run(cancel, lambda: self._reader.get_manifest(digest, cancel))
         parse_verified(root.digest, served.raw, served.media_type)  # raises if it is another one
         return served.raw
-
-    def _ask(self, cancel: CancelToken, call: Callable[[], T]) -> T:
-        """Call until it succeeds, as the policy says; obey the pauses of the host."""
-        host, pauses = self.api.endpoint.host, self._options.pauses
-
-        def attempt() -> T:
-            pauses.wait(host, cancel)
-            return call()
-
-        def note(pause: float, error: WherryError) -> None:
-            if retry_after(error) is not None:
-                pauses.hold(host, pause)
-            self._options.on_retry(pause, error)
-
-        return run(self._options.policy, cancel, attempt, note)

@@ -1,4 +1,4 @@
-"""The digest that a registry confirms for what it has stored: ``Docker-Content-Digest``."""
+"""The digests that a registry confirms for what it has stored: its own and its subject's."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 
 def named_digest(response: HttpResponse) -> Digest | None:
     """Return the digest that a response names; None if it names none, or one of no use."""
+    return _digest(response, "Docker-Content-Digest")
+
+
+def _digest(response: HttpResponse, header: str) -> Digest | None:
     try:
-        return Digest.parse(response.header("Docker-Content-Digest"))
+        return Digest.parse(response.header(header))
     except InvalidDigest:
         return None
 
@@ -37,4 +41,21 @@ def check_stored_digest(response: HttpResponse, digest: Digest, where: Places) -
         actual=str(named),
         altered=True,
         hint="a proxy on the way may be altering uploads",
+    ).within(*where)
+
+
+def confirms_subject(response: HttpResponse, subject: Digest, where: Places) -> bool:
+    """Return whether ``OCI-Subject`` confirms that a document is listed as a referrer.
+
+    Raises:
+        IntegrityError: The registry lists it as a referrer of another document.
+    """
+    named = _digest(response, "OCI-Subject")
+    if named is None or named == subject:
+        return named is not None
+    raise IntegrityError(
+        f"the registry lists it as a referrer of {named}, its subject is {subject}",
+        expected=str(subject),
+        actual=str(named),
+        altered=True,
     ).within(*where)

@@ -44,6 +44,7 @@ class UploadOptions(Record):
         sessions: Where addresses of sessions are kept; None keeps none.
         warn: Is told why an upload begins again.
         on_retry: Is told the seconds until the next attempt, and the reason.
+        note: Is told details that only a detailed log shows.
     """
 
     policy: RetryPolicy
@@ -51,3 +52,4 @@ class UploadOptions(Record):
     sessions: SavedSessions | None = None
     warn: Callable[[str], None] = lambda _: None
     on_retry: Callable[[float, WherryError], None] = lambda _, __: None
+    note: Callable[[str], None] = lambda _: None

@@ -10,7 +10,7 @@ from wherry.model.record import Record
 from wherry.registry.http.connect_errors import PrivateHost
 from wherry.registry.requester import Call
 from wherry.registry.status_errors import MAX_ERROR, error_for_response
-from wherry.registry.stored_digest import check_stored_digest, named_digest
+from wherry.registry.stored_digest import check_stored_digest, confirms_subject, named_digest
 from wherry.registry.upload_location import (
     UploadLocation,
     UploadState,
@@ -171,6 +171,8 @@ class WriteApi:
         *,
         tag: str = "",
         tags: tuple[str, ...] = (),
+        subject: Digest | None = None,
+        if_match: str = "",
     ) -> ManifestReceipt:
         """Store a manifest or index.
 
@@ -181,9 +183,11 @@ class WriteApi:
             tag: The tag to store it under; "" stores it under its digest.
             tags: Further tags of a document that is stored under its digest; only those in
                 the receipt were set (OCI distribution spec 1.2).
+            subject: The subject of the document, which the registry may confirm.
+            if_match: The ETag that the tag has to have; "" sets the tag in any case.
 
         Raises:
-            IntegrityError: The registry confirms another digest.
+            IntegrityError: The registry confirms another digest or subject.
             RegistryError: The registry refuses the document.
         """
         digest = descriptor.digest
@@ -193,13 +197,14 @@ class WriteApi:
         path = f"manifests/{tag or digest}" + (f"?{urlencode(query)}" if query else "")
         where = (f"{self._name}:{tag}" if tag else f"{self._name}@{digest}",)
         headers = {"Content-Type": descriptor.media_type}
+        headers |= {"If-Match": if_match} if if_match else {}
         response = self._send("PUT", path, cancel, headers=headers, body=raw)
         self._check(response, where)
         check_stored_digest(response, digest, where)
         confirmed = response.header("OCI-Tag").split(",")
         return ManifestReceipt(
             tuple(filter(None, (one.strip() for one in confirmed))),
-            has_subject=bool(response.header("OCI-Subject")),
+            has_subject=subject is not None and confirms_subject(response, subject, where),
         )
 
     def head_manifest(self, tag_or_digest: str, cancel: CancelToken) -> Digest | None:

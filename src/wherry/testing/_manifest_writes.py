@@ -28,11 +28,13 @@ class ManifestOptions:
     Args:
         takes_tags: Whether ``?tag=`` names tags (OCI distribution spec 1.2).
         takes_sparse: Whether an index may list manifests that the repository lacks.
+        compares_etags: Whether ``If-Match`` is compared with the document of the tag.
     """
 
-    def __init__(self, *, takes_tags: bool, takes_sparse: bool) -> None:
+    def __init__(self, *, takes_tags: bool, takes_sparse: bool, compares_etags: bool) -> None:
         self.takes_tags = takes_tags
         self.takes_sparse = takes_sparse
+        self.compares_etags = compares_etags
 
 
 class ManifestWrites:
@@ -67,6 +69,10 @@ class ManifestWrites:
             return error_reply(400, "DIGEST_INVALID")
         if not is_digest and not _TAG.fullmatch(reference):
             return error_reply(400, "TAG_INVALID")
+        if self._options.compares_etags and "if-match" in request.headers:
+            known = self._content.tags.get(name, {}).get(reference, reference)
+            if request.headers["if-match"] != f'"{known}"':
+                return error_reply(412, "MANIFEST_INVALID", "the tag has another document")
         more = request.values("tag") if is_digest and self._options.takes_tags else []
         tags = more if is_digest else [reference]
         self._content.add_manifest(

@@ -58,6 +58,7 @@ class FakeRegistry(RegistryContent, HttpServer):
         takes_tags: Whether PUT of a manifest by its digest takes ``?tag=`` (OCI distribution
             spec 1.2).
         takes_sparse: Whether an index may list manifests that the repository lacks.
+        compares_etags: Whether PUT of a manifest compares ``If-Match``; Distribution ignores it.
         mounts_from_any: Whether a mount without ``from`` finds blobs of other repositories.
         chunk_min_length: The ``OCI-Chunk-Min-Length`` of uploads in bytes, or None.
         warning: The text of a ``Warning: 299`` in each reply; may be changed.
@@ -89,6 +90,7 @@ class FakeRegistry(RegistryContent, HttpServer):
         like: RegistryName | None = None,
         takes_tags: bool = False,
         takes_sparse: bool = False,
+        compares_etags: bool = False,
         mounts_from_any: bool = False,
         chunk_min_length: int | None = None,
         warning: str = "",
@@ -100,7 +102,9 @@ class FakeRegistry(RegistryContent, HttpServer):
         self.uploads = UploadSessions(
             self, behaviour, UploadFeatures(chunk_min_length, mounts_from_any)
         )
-        options = ManifestOptions(takes_tags=takes_tags, takes_sparse=takes_sparse)
+        options = ManifestOptions(
+            takes_tags=takes_tags, takes_sparse=takes_sparse, compares_etags=compares_etags
+        )
         self._writes = ManifestWrites(self, behaviour, options)
         self.warning = warning
         self.pull_limit = pull_limit

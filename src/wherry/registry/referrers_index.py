@@ -1,0 +1,238 @@
+"""Listing referrers where a registry does not: an index under the tag ``sha256-HEX``.
+
+OCI distribution spec 1.1, Referrers Tag Schema. Other clients change the same index, and few
+registries compare the ETag of a PUT: Distribution 2.8 sends ETags and ignores ``If-Match``. So
+the index is read again after each change, and merged again if it lost an entry.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from time import monotonic
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from wherry.errors import InvalidDocument, NetworkError, NotFound, Unsupported, WherryError
+from wherry.model import mediatype
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
+from wherry.model.manifest import Index, Manifest, parse
+from wherry.model.record import Record
+from wherry.registry.referrers import lists_referrers, referrers_tag
+from wherry.registry.upload_errors import status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from wherry.content.cancel import CancelToken
+    from wherry.registry.distribution_api import DistributionApi
+    from wherry.registry.host_calls import HostCalls
+    from wherry.registry.write_api import WriteApi
+
+MAX_CHANGES = 20  # times that one index is written before the update fails
+_LEAST, _MOST = 0.2, 5.0  # seconds between a change and the last look at it
+_TIMES = 4  # the last look waits so many times as long as a change takes
+_CHANGED = 412
+
+
+def referrer_of(descriptor: Descriptor, raw: bytes) -> tuple[Digest, Descriptor] | None:
+    """Return the subject of a document and its entry in lists of referrers; None without one.
+
+    The entry has the artifact type and the annotations of the document (OCI distribution spec
+    1.1, Listing Referrers).
+    """
+    if b"subject" not in raw:
+        return None
+    document = parse(raw, descriptor.media_type)
+    if not isinstance(document, Manifest | Index) or document.subject is None:
+        return None
+    kind = document.artifact_type
+    if isinstance(document, Manifest):
+        kind = kind or document.config.media_type
+    entry = Descriptor(
+        document.media_type,
+        descriptor.digest,
+        len(raw),
+        annotations=document.annotations,
+        artifact_type=kind,
+    )
+    return document.subject.digest, entry
+
+
+class _Found(Record):
+    """The index as it is: its JSON, its entries, and its ETag if there is a strong one."""
+
+    value: Mapping[str, Any] = MappingProxyType({})
+    entries: tuple[Descriptor, ...] = ()
+    etag: str = ""
+
+    def lacks(self, entry: Descriptor) -> bool:
+        """Return whether an entry is not listed, or is listed without its type."""
+        return not any(
+            each.digest == entry.digest and (each.artifact_type or not entry.artifact_type)
+            for each in self.entries
+        )
+
+    def merge(self, entries: Iterable[Descriptor]) -> bytes:
+        """Return the index with more entries; all else stays as it is."""
+        added = {str(entry.digest): _to_json(entry) for entry in entries}
+        kept = [each for each in self.value.get("manifests") or () if each["digest"] not in added]
+        index = {"schemaVersion": 2, "mediaType": mediatype.OCI_INDEX, **self.value}
+        index["manifests"] = [*kept, *added.values()]
+        return json.dumps(index, separators=(",", ":")).encode()
+
+
+class _Subject:
+    """The referrers that were put for one subject, and the last change of their list."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.entries: dict[Digest, Descriptor] = {}
+        self.is_settled = True
+        self.changed = 0.0
+        self.pause = _LEAST
+
+
+class ReferrersIndexes:
+    """Adds referrers to the indexes of a repository. Thread-safe.
+
+    Args:
+        api: The repository.
+        reader: The same repository to read from.
+        calls: Repeats calls.
+        note: Is told what happens, for a detailed log.
+    """
+
+    def __init__(
+        self,
+        api: WriteApi,
+        reader: DistributionApi,
+        calls: HostCalls,
+        note: Callable[[str], None],
+    ) -> None:
+        self._api = api
+        self._reader = reader
+        self._calls = calls
+        self._note = note
+        self._lock = threading.Lock()
+        self._subjects: dict[Digest, _Subject] = {}
+
+    def add(self, subject: Digest, entry: Descriptor, cancel: CancelToken) -> None:
+        """Add a referrer to the list of its subject, and look whether it is there.
+
+        Raises:
+            Unsupported: The tag holds something else.
+            NetworkError: The list does not keep what is added.
+            RegistryError: The registry refuses the list.
+        """
+        with self._lock:
+            is_first = subject not in self._subjects
+            known = self._subjects.setdefault(subject, _Subject())
+        if is_first:
+            self._note(
+                f"{self._api.endpoint.name} has no list of referrers: they are kept under the "
+                f"tag {referrers_tag(subject)}; if another client changes it at the same moment, "
+                "one of the changes may be lost"
+            )
+        with known.lock:
+            known.entries[entry.digest] = entry
+            self._update(subject, known, cancel)
+
+    def settle(self, cancel: CancelToken) -> None:
+        """Look again at every list that was changed, after the changes of other clients.
+
+        A client that read a list before a change here may write it after that; its list then
+        lacks the entries from here. What it takes a client to do so is little more than what it
+        took here.
+        """
+        for subject, known in tuple(self._subjects.items()):
+            with known.lock:
+                for _ in range(MAX_CHANGES):
+                    if known.is_settled:
+                        break
+                    due = known.changed + known.pause * random.uniform(1, 1.5)  # noqa: S311
+                    cancel.sleep(due - monotonic())
+                    known.is_settled = True
+                    self._update(subject, known, cancel)
+
+    def _update(self, subject: Digest, known: _Subject, cancel: CancelToken) -> None:
+        """Write the list until it has all entries that were put."""
+        tag, refused = referrers_tag(subject), ""
+        for number in range(MAX_CHANGES + 1):
+            if number > 1:
+                cancel.sleep(random.uniform(0, known.pause))  # noqa: S311 - not a secret
+            started = monotonic()
+            found = self._read(subject, tag, cancel)
+            missing = [entry for entry in known.entries.values() if found.lacks(entry)]
+            if not missing:
+                return
+            if number == MAX_CHANGES:
+                break
+            if number:
+                self._note(f"{self._where(tag)}: another client has changed it; merged again")
+            # A proxy may change ETags: one that was refused, and is served again, is left out.
+            condition = found.etag if found.etag != refused else ""
+            is_written = self._put(tag, found.merge(missing), condition, cancel)
+            refused = "" if is_written else condition
+            known.changed, known.is_settled = monotonic(), False
+            known.pause = min(max(_LEAST, _TIMES * (known.changed - started)), _MOST)
+        raise NetworkError(
+            "the list of referrers does not keep what is added to it",
+            host=self._api.endpoint.name,
+            transient=False,
+            hint="other clients may be changing it: try again later",
+        ).within(self._where(tag))
+
+    def _put(self, tag: str, raw: bytes, condition: str, cancel: CancelToken) -> bool:
+        """Write the list; return False if it is not what it was when it was read."""
+        index = Descriptor.of(raw, mediatype.OCI_INDEX)
+        try:
+            self._calls.run(
+                cancel,
+                lambda: self._api.put_manifest(index, raw, cancel, tag=tag, if_match=condition),
+            )
+        except WherryError as error:
+            if condition and status_of(error) == _CHANGED:
+                return False
+            raise
+        return True
+
+    def _read(self, subject: Digest, tag: str, cancel: CancelToken) -> _Found:
+        try:
+            return self._calls.run(cancel, lambda: self._read_once(subject, tag, cancel))
+        except NotFound:
+            return _Found()
+        except (InvalidDocument, Unsupported):
+            raise Unsupported(
+                "the tag holds something other than a list of referrers, and is left as it is",
+                hint="the registry has no other list of referrers: remove the tag, or rename it",
+            ).within(self._where(tag)) from None
+
+    def _read_once(self, subject: Digest, tag: str, cancel: CancelToken) -> _Found:
+        served = self._reader.get_manifest(tag, cancel)
+        if Digest.of(served.raw, subject.algorithm) == subject:
+            return _Found()  # some registries mistake the tag for the digest
+        with served.transient_if_truncated():
+            index = parse(served.raw, served.media_type)
+        if not isinstance(index, Index) or not lists_referrers(index, subject):
+            raise Unsupported("the index does not list referrers")
+        etag = served.etag if served.etag.startswith('"') else ""  # RFC 9110, 13.1.1
+        return _Found(json.loads(served.raw), index.manifests, etag)
+
+    def _where(self, tag: str) -> str:
+        return f"{self._api.endpoint.name}/{self._api.endpoint.path}:{tag}"
+
+
+def _to_json(entry: Descriptor) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "mediaType": entry.media_type,
+        "digest": str(entry.digest),
+        "size": entry.size,
+    }
+    if entry.annotations:
+        found["annotations"] = dict(sorted(entry.annotations.items()))
+    if entry.artifact_type:
+        found["artifactType"] = entry.artifact_type
+    return found
