@@ -218,9 +218,10 @@ class RepositorySink:
         """Set tags to a document that the repository has.
 
         Several tags take one request where the registry confirms them by ``OCI-Tag`` (OCI
-        distribution spec 1.2), else one for each.
+        distribution spec 1.2), else one for each. Lists of referrers are settled before.
         """
         cancel = self._cancel
+        self.settle(cancel)
         raw = self._raw(root)
         left = list(tags)
         if len(left) > 1 and self._takes_tags:
