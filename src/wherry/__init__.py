@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from wherry.model.inspection import Inspection
     from wherry.model.platform import Platform
     from wherry.model.reference import Reference
+    from wherry.plan import Plan
 
 __all__ = [
     "Address",
@@ -66,6 +67,7 @@ __all__ = [
     "Layer",
     "NetworkError",
     "NotFound",
+    "Plan",
     "Platform",
     "PlatformMismatch",
     "RateLimited",
@@ -96,6 +98,7 @@ _HOMES = (
     "wherry.image_store",
     "wherry.client",
     "wherry.model.inspection",
+    "wherry.plan",
 )
 
 

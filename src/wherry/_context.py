@@ -16,11 +16,12 @@ from wherry.config import Config, default_platform, host_platform
 from wherry.content import fork
 from wherry.content.events import ignore
 from wherry.model.arguments import checked
-from wherry.parameters import RULES
+from wherry.parameters import RULES, check_options
 
 if TYPE_CHECKING:
     from wherry.model.address import Address
     from wherry.model.transfer_settings import TransferSettings
+    from wherry.ops.copy_choice import CopyChoice
     from wherry.ops.documents import PlatformChoice
     from wherry.ops.login import AuthFiles
     from wherry.ops.open_source import Access
@@ -114,6 +115,12 @@ class Context:
                 self._stores[path] = Store(path)
             return self._stores[path]
 
+    def store_path(self, store: wherry.types.StoreOrPath | None) -> Path | None:
+        """Return the path of a store; None means the client's own."""
+        if store is None:
+            return self._store_path
+        return Path(store) if isinstance(store, str | os.PathLike) else store.path
+
     # What operations take
 
     def token(self, cancel: wherry.CancelToken | None) -> wherry.CancelToken:
@@ -149,7 +156,12 @@ class Context:
             found = find_image(local, address)
             return local, found.root, found.record.manifest
 
-        return Access(self.session, stored, on_event or ignore, self.token(cancel))
+        def target() -> LocalStore:
+            from wherry.image_store import local_store  # loads SQLite
+
+            return local_store(self.store_for(store))
+
+        return Access(self.session, stored, target, on_event or ignore, self.token(cancel))
 
     def prepare_read(
         self,
@@ -163,6 +175,16 @@ class Context:
 
         wanted = PlatformChoice.build(host_platform(), self.platform(platform))
         return self.access(store, on_event, cancel), wanted
+
+    def copy_choice(self, call: str, options: wherry.types.CopyArguments) -> CopyChoice:
+        """Return what a copy is to do, from the named arguments of a call."""
+        from wherry.ops.copy_choice import CopyArguments, CopyChoice
+
+        check_options(call, options, CopyArguments.__annotations__)
+        platform = options.get("platform")
+        if not options.get("all_platforms"):
+            platform = self.platform(platform)
+        return CopyChoice.build(self.settings, host_platform(), platform, options)
 
     # Registries
 

@@ -45,6 +45,18 @@ def as_stored_address(given: str | Address | wherry.Image) -> Address:
     return Address(Where.STORE, name=str(given.record.manifest))
 
 
+def as_destination(given: str | Reference | Address) -> Address:
+    """Return the address of a destination; a name without a place is in a registry."""
+    return Address.of(given) if isinstance(given, Reference) else as_address(given)
+
+
+def as_pushed(given: str | Reference | Address) -> Address:
+    """Return the address of an image to push; a name without a place is in the store."""
+    if isinstance(given, Reference):
+        return Address(Where.STORE, name=str(given), given=given)
+    return as_address(given, Where.STORE)
+
+
 def as_source(given: str | os.PathLike[str] | BinaryIO) -> Path | RawStream:
     """Return a path, or a file as what reads of it take."""
     return Path(given) if isinstance(given, str | os.PathLike) else cast("RawStream", given)

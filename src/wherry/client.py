@@ -7,13 +7,15 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal, NoReturn, Self, TypeAlias
+from typing import BinaryIO, Literal, NoReturn, Self, TypeAlias, Unpack
 
 import wherry
 from wherry._context import Context, public_call
 from wherry._values import (
     as_address,
+    as_destination,
     as_new_name,
+    as_pushed,
     as_reference,
     as_repository,
     as_source,
@@ -464,6 +466,146 @@ class Client:
             lambda: local_store(context.store_for(store)),
         )
         return io.BufferedReader(raw, 256 * 1024)
+
+    # Writing. Every copy is planned first; what the destination has is not sent again.
+
+    @public_call
+    def copy(
+        self,
+        origin: str | Address,
+        destination: str | Reference | Address,
+        *,
+        store: wherry.types.StoreOrPath | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+        **options: Unpack[wherry.types.CopyArguments],
+    ) -> wherry.types.CopyResult:
+        """Copy an image from any place to any other. Idempotent.
+
+        A name is set after everything below it is stored. Digests stay as they are, unless
+        ``platform``, ``attestations``, ``convert_to`` or ``compression`` ask for a change.
+
+        Args:
+            origin: The image.
+            destination: Where to copy it, and its name there. A name without a place is a
+                repository in a registry.
+            options: What to copy. ``platform``: one platform, or several with commas between;
+                several give a smaller index. ``all_platforms``: everything that an index
+                lists. ``sparse``: keep an index although only some of its images are copied.
+                ``referrers``: copy signatures, SBOMs and the like too. ``attestations``: False
+                leaves out the attestations of an index. ``convert_to``: ``oci``, ``docker``
+                or ``v2s1``. ``compression``: ``gzip[:LEVEL]``, ``zstd[:LEVEL]``, ``none`` or
+                ``keep``. ``force``: send what the destination has already.
+
+        Raises:
+            Denied: The registry does not allow writing.
+            RegistryError: The registry refuses a blob or a document.
+        """
+        from wherry.ops.copy import copy
+
+        access = self._context.access(store, on_event, cancel)
+        choice = self._context.copy_choice("copy", options)
+        return copy(as_address(origin), as_destination(destination), choice, access)
+
+    @public_call
+    def plan_copy(
+        self,
+        origin: str | Address,
+        destination: str | Reference | Address,
+        *,
+        store: wherry.types.StoreOrPath | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+        **options: Unpack[wherry.types.CopyArguments],
+    ) -> wherry.Plan:
+        """Plan a copy, and write nothing; `Plan.execute` carries it out.
+
+        Args:
+            origin: As for `copy`.
+            destination: As for `copy`.
+            options: As for `copy`.
+        """
+        from wherry.ops.copy import plan_copy
+        from wherry.plan import Plan
+
+        access = self._context.access(store, on_event, cancel)
+        choice = self._context.copy_choice("plan_copy", options)
+        made = plan_copy(as_address(origin), as_destination(destination), choice, access)
+        path = self._context.store_path(store)
+        return Plan(made, choice, None if path is None else str(path))
+
+    @public_call
+    def execute(
+        self,
+        plan: wherry.Plan,
+        *,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> wherry.types.CopyResult:
+        """Carry out a plan that `plan_copy` has made. Idempotent.
+
+        Args:
+            plan: The plan; another process may have made it.
+        """
+        from wherry.ops.copy import copy
+
+        access = self._context.access(plan.store, on_event, cancel)
+        origin, destination = as_address(plan.source), as_destination(plan.destination)
+        return copy(origin, destination, plan.choice, access, plan.steps)
+
+    @public_call
+    def push(
+        self,
+        name: str | Reference | Address,
+        destination: str | Reference | None = None,
+        *,
+        store: wherry.types.StoreOrPath | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+        **options: Unpack[wherry.types.CopyArguments],
+    ) -> wherry.types.CopyResult:
+        """Push an image to a registry. Idempotent.
+
+        What was pulled has the same digest afterwards. Layers that no registry has in
+        uncompressed form are compressed with gzip.
+
+        Args:
+            name: A name or id in the store, or the address of an image elsewhere.
+            destination: The name in the registry; by default the name of the image.
+            options: As for `copy`.
+        """
+        from wherry.ops.push import push
+
+        access = self._context.access(store, on_event, cancel)
+        choice = self._context.copy_choice("push", options)
+        target = None if destination is None else as_reference(destination)
+        return push(as_pushed(name), target, choice, access)
+
+    @public_call
+    def push_all_tags(
+        self,
+        name: str | Reference,
+        destination: str | Reference | None = None,
+        *,
+        store: wherry.types.StoreOrPath | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+        **options: Unpack[wherry.types.CopyArguments],
+    ) -> list[wherry.types.CopyResult]:
+        """Push every tag of a repository that the store has. Idempotent.
+
+        Args:
+            name: A repository, with neither tag nor digest.
+            destination: The repository in the registry; by default ``name``.
+            options: As for `copy`.
+        """
+        from wherry.ops.push import push_all_tags
+
+        access = self._context.access(store, on_event, cancel)
+        choice = self._context.copy_choice("push_all_tags", options)
+        repository = as_repository(name)
+        target = repository if destination is None else as_repository(destination)
+        return push_all_tags(repository, target, choice, access)
 
     # Archives
 

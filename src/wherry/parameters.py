@@ -55,17 +55,21 @@ RULES = {
     "all_platforms": FLAG,
     "artifact_type": TEXT,
     "authfile": _PATH,
+    "attestations": FLAG,
     "before": _IMAGE,
     "cancel": Rule("a wherry.CancelToken", lambda value: isinstance(value, wherry.CancelToken)),
     "changes": Rule(
         "a list of str", _is_list, lambda value: all(isinstance(each, str) for each in value)
     ),
+    "compression": TEXT,
     "config": instance("bytes", bytes),
+    "convert_to": choice("oci", "docker", "v2s1"),
     "created": INTEGER,
     "credentials": Rule(
         "a pair of str, the user and the password", _is_list, _is_pair, secret=True
     ),
     "dangling": FLAG,
+    "destination": _IMAGE,
     "digest": TEXT,
     "dry_run": FLAG,
     "force": FLAG,
@@ -90,6 +94,7 @@ RULES = {
         lambda value: _is_image(value) or (len(value) > 0 and all(map(_is_image, value))),
     ),
     "offline": FLAG,
+    "origin": _ADDRESS,
     "on_event": CALLABLE,
     "on_failure": CALLABLE,
     "on_progress": CALLABLE,
@@ -106,6 +111,7 @@ RULES = {
     "password": TEXT.replace(secret=True),
     "path": _PATH,
     "patterns": TEXT,
+    "plan": Rule("a wherry.Plan", lambda value: isinstance(value, wherry.Plan)),
     "platform": instance("a str or a wherry.Platform", str, Platform),
     "problems": Rule(
         "wherry.types.StoreProblem objects",
@@ -116,6 +122,7 @@ RULES = {
         ),
     ),
     "reference": _REFERENCE,
+    "referrers": FLAG,
     "registries_conf": _PATH,
     "registry": TEXT,
     "retries": INTEGER,
@@ -127,6 +134,7 @@ RULES = {
         _is_given,
         quoted=True,
     ),
+    "sparse": FLAG,
     "split": INTEGER,
     "store": Rule("a wherry.Store or a path", _is_store, _is_given, quoted=True),
     "tags": FLAG,
@@ -135,3 +143,18 @@ RULES = {
     "verify_layers": FLAG,
     "verify_signatures": FLAG,
 }
+
+
+def check_options(call: str, options: Mapping[str, object], allowed: Iterable[str]) -> None:
+    """Check the named arguments that several calls share.
+
+    Raises:
+        TypeError: An argument is unknown, or has the wrong type.
+        ValueError: An argument has the right type but is not allowed.
+    """
+    known = frozenset(allowed)
+    for name, value in options.items():
+        if name not in known:
+            raise TypeError(f"{call}() got an unexpected keyword argument {name!r}")
+        if value is not None or name not in {"platform", "convert_to", "compression"}:
+            RULES[name].check(name, value)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from wherry.model.schema1 import Schema1 as Schema1
     from wherry.model.schema1 import Schema1Layer as Schema1Layer
     from wherry.model.schema1_signatures import Signature as Signature
+    from wherry.ops.copy_choice import CopyArguments as CopyArguments
     from wherry.ops.history import HistoryStep as HistoryStep
     from wherry.ops.login import LogoutResult as LogoutResult
     from wherry.ops.platforms import PlatformImage as PlatformImage
@@ -52,12 +53,15 @@ if TYPE_CHECKING:
     from wherry.store.rebuild import RebuildReport as RebuildReport
     from wherry.store.removal import RemovalReport as RemovalReport
     from wherry.store.usage import Usage as Usage
+    from wherry.transfer.execute import CopyResult as CopyResult
 
     Hash: TypeAlias = _Hash
 
 # The module of each type, and its name there if it differs.
 _HOMES = {
     "CheckReport": "wherry.store.check",
+    "CopyArguments": "wherry.ops.copy_choice",
+    "CopyResult": "wherry.transfer.execute",
     "Descriptor": "wherry.model.descriptor",
     "Document": "wherry.model.manifest",
     "DocumentFault": "wherry.model.problem",

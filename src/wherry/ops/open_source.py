@@ -41,11 +41,12 @@ class Access(Record):
 
     ``session`` and ``stored`` are called only if they are needed. ``stored`` finds an image of a
     store by name or id. It returns the store, the root that the name stands for, and the
-    manifest that the name shows.
+    manifest that the name shows. ``target`` returns the store to copy into.
     """
 
     session: Callable[[], Session]
     stored: Callable[[Address], tuple[LocalStore, Digest, Digest]]
+    target: Callable[[], LocalStore]
     listener: Callable[[Event], None]
     cancel: CancelToken
 

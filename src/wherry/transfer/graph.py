@@ -216,7 +216,7 @@ def _walk(
             if sparse:
                 continue
             raise
-        _check_type(entry, child)
+        check_type(entry, child)
         for found in _walk(entry.digest, child, fetch, seen, depth + 1, sparse=sparse):
             yield found.replace(indexes=((digest, document), *found.indexes))
 
@@ -260,12 +260,12 @@ def _search(
             if sparse:
                 continue
             raise
-        _check_type(entry, child)
+        check_type(entry, child)
         for found in _search(entry.digest, child, wanted, fetch, seen, depth + 1, sparse=sparse):
             yield found.replace(indexes=((digest, document), *found.indexes))
 
 
-def _check_type(entry: Descriptor, child: Document) -> None:
+def check_type(entry: Descriptor, child: Document) -> None:
     """Raise `InvalidDocument` if the kind of a document is not the one in its index."""
     stated = mediatype.kind_of(entry.media_type)
     found = mediatype.kind_of(child.media_type)

@@ -1,0 +1,222 @@
+"""Copy an image from any place to any other: plan it, then carry the plan out."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from typing import TYPE_CHECKING
+
+from wherry.content.events import ignore
+from wherry.errors import InvalidReference
+from wherry.model.address import Where
+from wherry.model.manifest import Index, Manifest
+from wherry.model.record import Record
+from wherry.ops.blob_memory import open_memory
+from wherry.ops.copy_source import open_copy_source
+from wherry.ops.open_sink import open_sink
+from wherry.ops.platform_check import find_mismatch, read_stated_platform
+from wherry.transfer.event_queue import EventQueue
+from wherry.transfer.execute import CopyResult, Ends, execute
+from wherry.transfer.graph import Selection
+from wherry.transfer.plan import plan
+from wherry.transfer.plan_request import CopyRequest
+from wherry.transfer.progress import Emitter, SinkProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wherry.content.events import Event
+    from wherry.content.protocols import Sink
+    from wherry.model.address import Address
+    from wherry.model.digest import Digest
+    from wherry.ops.blob_memory import BlobMemory
+    from wherry.ops.copy_choice import CopyChoice
+    from wherry.ops.copy_source import CopySource
+    from wherry.ops.open_source import Access
+    from wherry.transfer.plan_values import CopyPlan
+
+
+def plan_copy(
+    source: Address, destination: Address, choice: CopyChoice, access: Access
+) -> CopyPlan:
+    """Plan a copy; nothing is written.
+
+    Raises:
+        NotFound: There is no such image.
+        PlatformMismatch: There is no image for the platform.
+        Unsupported: The destination cannot hold the image, or it cannot be converted.
+        WherryError: The source or the destination cannot be asked.
+    """
+    with _open(source, destination, choice, access) as operation:
+        return operation.plan()
+
+
+def copy(
+    source: Address,
+    destination: Address,
+    choice: CopyChoice,
+    access: Access,
+    ready: CopyPlan | None = None,
+) -> CopyResult:
+    """Copy an image. Idempotent: what the destination has is not sent again.
+
+    Args:
+        source: Where the image is.
+        destination: Where to copy it, and the name there.
+        choice: What to copy of it, and how.
+        access: What opening the places takes.
+        ready: A plan to carry out; without it the copy is planned now.
+
+    Raises:
+        WherryError: As `plan_copy`; or a blob, a document or a name cannot be written.
+    """
+    root = None if ready is None else ready.root.digest
+    with _open(source, destination, choice, access, root) as operation:
+        return operation.execute(ready or operation.plan(), is_fresh=ready is None)
+
+
+@contextlib.contextmanager
+def _open(
+    source: Address,
+    destination: Address,
+    choice: CopyChoice,
+    access: Access,
+    root: Digest | None = None,
+) -> Iterator[_Copy]:
+    """Open the places of a copy."""
+    with contextlib.ExitStack() as opened:
+        events = opened.enter_context(_queued(access))
+        emitter = Emitter(events, destination_text(destination))
+        access = access.replace(listener=events)
+        found = opened.enter_context(open_copy_source(source, choice, access, root))
+        memory = opened.enter_context(open_memory(found, destination))
+        sink = opened.enter_context(
+            open_sink(destination, access, choice, emitter, memory.sessions)
+        )
+        yield _Copy(source, destination, choice, access, emitter, found, memory, sink)
+
+
+@contextlib.contextmanager
+def _queued(access: Access) -> Iterator[Callable[[Event], None]]:
+    """Yield a listener that delays nothing; the block ends after its last event."""
+    if access.listener is ignore:
+        yield ignore
+        return
+    queue = EventQueue(access.listener)
+    failure: BaseException | None = None
+    try:
+        yield queue
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        queue.close(access.cancel, failure)
+
+
+class _Copy(Record):
+    """A copy with its places open."""
+
+    origin: Address
+    destination: Address
+    choice: CopyChoice
+    access: Access
+    emitter: Emitter
+    found: CopySource
+    memory: BlobMemory
+    sink: Sink
+
+    def plan(self) -> CopyPlan:
+        found, choice = self.found, self.choice
+        request = CopyRequest(
+            source=str(self.origin),
+            destination=destination_text(self.destination),
+            names=_names(self.destination),
+            wanted=found.wanted,
+            referrers=choice.referrers,
+            format=choice.format or "",
+            compression=choice.compression,
+            packs_plain=found.reference is None and self.sink.remote,
+            force=choice.force,
+            foreign=choice.copy.foreign,
+            jobs=choice.copy.jobs,
+        )
+        self._check_platform()
+        made = plan(
+            request,
+            found.digest,
+            found.load,
+            found.source,
+            self.sink,
+            self.access.cancel,
+            self.memory,
+        )
+        self._check_digest(made)
+        return made.replace(notes=(*found.notes, *made.notes))
+
+    def _check_platform(self) -> None:
+        """Raise `PlatformMismatch` for a manifest of another platform than the one named."""
+        platforms = self.choice.platforms
+        document = self.found.load() if platforms else None
+        if document is None or isinstance(document, Index):
+            return
+        if isinstance(document, Manifest) and document.artifact is not None:
+            return  # artifacts have no platform
+        selection = Selection((), self.found.digest, document)
+        config = selection.config
+        raw = b"" if config is None else self.found.source.read(config)
+        for wanted in platforms:
+            error = find_mismatch(selection, read_stated_platform(selection, raw), wanted)
+            if error is not None:
+                raise error
+
+    def _check_digest(self, made: CopyPlan) -> None:
+        """Raise `InvalidReference` if the destination's digest is not that of the root."""
+        given = self.destination.given
+        expected = given.digest if given is not None else None
+        written = {each.target.digest for each in made.documents if each.target is not None}
+        if expected is None or expected in {made.root.digest, *written}:
+            return
+        text = str(given)
+        message = f"this digest is not that of the image, {made.root.digest}"
+        raise InvalidReference(message, text=text, position=text.index("@"))
+
+    def execute(self, ready: CopyPlan, *, is_fresh: bool) -> CopyResult:
+        progress = SinkProgress(self.emitter, remote=self.sink.remote)
+        progress.report_plan(f"{ready.destination}: {ready.summary}")
+        for note in ready.notes:
+            progress.warn(note)
+        ends = Ends(
+            source=self.found.source,
+            sink=self.sink,
+            spool=tempfile.TemporaryFile,
+            remember_packed=self.memory.remember_packed,
+            forget_mount=self.memory.forget_mount,
+            remember_stored=self.memory.remember_stored,
+        )
+        options = self.choice.copy
+        result = execute(ready, ends, options, progress, self.access.cancel, is_fresh=is_fresh)
+        progress.report_done(result.root, _done(result))
+        return result
+
+
+def destination_text(destination: Address) -> str:
+    """Return a destination for people."""
+    if destination.where is Where.REGISTRY and destination.reference is not None:
+        return destination.reference.familiar
+    return str(destination)
+
+
+def _names(destination: Address) -> tuple[str, ...]:
+    """Return the names to set at a destination."""
+    match destination.where:
+        case Where.REGISTRY:
+            reference = destination.reference
+            return (reference.tag,) if reference is not None and reference.tag else ()
+        case _:
+            return (destination.name,)
+
+
+def _done(result: CopyResult) -> str:
+    if result.sent or result.mounted:
+        return f"Copied image to {result.destination}"
+    return f"Image is up to date at {result.destination}"

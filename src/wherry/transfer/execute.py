@@ -1,0 +1,313 @@
+"""Executing the plan of a copy: blobs first, then documents, names last."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import TYPE_CHECKING, cast
+
+from wherry.content.protocols import Busy, blob_of
+from wherry.errors import IntegrityError, NotFound, RegistryError, Unsupported
+from wherry.model.record import Record
+from wherry.transfer.plan_documents import final_documents
+from wherry.transfer.plan_values import Convert, Mount, Skip
+from wherry.transfer.resume import resuming_blob
+from wherry.transfer.scheduler import run_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from typing import BinaryIO
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import Blob, MountingSink, Receipt, Sink, Source
+    from wherry.model.compression import Compression
+    from wherry.model.descriptor import Descriptor
+    from wherry.model.digest import Digest
+    from wherry.transfer.collect import Node
+    from wherry.transfer.copy import CopyOptions
+    from wherry.transfer.plan_values import CopyPlan, Step
+    from wherry.transfer.progress import SinkProgress
+
+
+_MISSING_CONTENT = {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"}  # OCI distribution spec, error codes
+
+
+class CopyResult(Record):
+    """What a copy has done.
+
+    Attributes:
+        destination: The address of the destination.
+        root: The root document as it was written.
+        names: The names that were set on it, or that stood for it already.
+        sent: Bytes of blobs that were sent.
+        mounted: Bytes of blobs that were mounted.
+        notes: Digests that changed, and why.
+    """
+
+    destination: str
+    root: Descriptor
+    names: tuple[str, ...]
+    sent: int = 0
+    mounted: int = 0
+    notes: tuple[str, ...] = ()
+
+
+class Ends(Record):
+    """Where a copy reads and writes, and what it remembers.
+
+    Attributes:
+        source: The place that has the image.
+        sink: The destination.
+        spool: Opens a temporary file for a layer that is compressed anew.
+        remember_packed: Is told what a layer has become by a compression.
+        forget_mount: Is told a repository that refused to have a blob mounted from it.
+        remember_stored: Is told the blobs that the destination has now.
+    """
+
+    source: Source
+    sink: Sink
+    spool: Callable[[], AbstractContextManager[BinaryIO]]
+    remember_packed: Callable[[Digest, Compression, Descriptor], None] = lambda *_: None
+    forget_mount: Callable[[Digest, str], None] = lambda *_: None
+    remember_stored: Callable[[list[Digest]], None] = lambda _: None
+
+
+def execute(
+    plan: CopyPlan,
+    ends: Ends,
+    options: CopyOptions,
+    progress: SinkProgress,
+    cancel: CancelToken,
+    *,
+    is_fresh: bool = True,
+) -> CopyResult:
+    """Carry out a plan. Idempotent: what the destination has by then is not sent again.
+
+    A name is set only after everything below its root is stored.
+
+    Args:
+        plan: The plan.
+        ends: Where the copy reads and writes.
+        options: How blobs are copied.
+        progress: Is told every step.
+        cancel: Stops the copy.
+        is_fresh: Whether the plan was made just now. Of an older plan, the destination is asked
+            for each blob again.
+
+    Raises:
+        IntegrityError: The source is damaged; nothing is named at the destination.
+        RegistryError: The registry refuses a blob or a document.
+        WherryError: The source cannot be read, or the destination cannot be written.
+    """
+    return _Execution(plan, ends, options, progress, cancel, is_fresh=is_fresh).run()
+
+
+class _Execution:
+    def __init__(
+        self,
+        plan: CopyPlan,
+        ends: Ends,
+        options: CopyOptions,
+        progress: SinkProgress,
+        cancel: CancelToken,
+        *,
+        is_fresh: bool,
+    ) -> None:
+        self._is_fresh = is_fresh
+        self._plan = plan
+        self._ends = ends
+        self._source = ends.source
+        self._sink = ends.sink
+        self._options = options
+        self._progress = progress
+        self._cancel = cancel
+        self._lock = threading.Lock()
+        self._configs = frozenset(each.config for each in plan.documents if each.config)
+        self._targets: dict[Digest, Descriptor] = {}  # what blobs of the source have become
+        self._sent = self._mounted = 0
+
+    def run(self) -> CopyResult:
+        plan = self._plan
+        self._run_steps()
+        written = self._write_documents()
+        self._ends.remember_stored([each.digest for each in self._targets.values()])
+        for each in plan.names:
+            self._sink.name(each.name, written[each.root])
+        root = written.get(plan.root.digest, plan.root)
+        names = tuple(each.name for each in plan.names)
+        return CopyResult(
+            plan.destination,
+            root,
+            (*plan.current_names, *names),
+            self._sent,
+            self._mounted,
+            plan.notes,
+        )
+
+    # Blobs
+
+    def _run_steps(self) -> None:
+        steps = self._plan.blobs
+        for step in steps:
+            if (layer := self._layer(step)) is not None:
+                self._progress.report_queued(layer)
+        if not self._sink.ordered:
+            steps = tuple(sorted(steps, key=lambda step: -step.size))
+        run_tasks(
+            None,
+            [functools.partial(self._run_step, step) for step in steps],
+            jobs=1 if self._sink.ordered else self._options.jobs,
+            cancel=self._cancel,
+        )
+
+    def _layer(self, step: Step) -> Descriptor | None:
+        """Return the blob of a step for its progress; None for a config."""
+        return None if step.source.digest in self._configs else step.source
+
+    def _run_step(self, step: Step, cancel: CancelToken) -> None:
+        try:
+            target = self._carry_out(step, cancel)
+        except (IntegrityError, Unsupported) as error:
+            kind = "config" if self._layer(step) is None else "layer"
+            place = f"{kind} {step.source.digest}"
+            raise (error if error.is_within(place) else error.within(place)) from error.__cause__
+        with self._lock:
+            self._targets[step.source.digest] = target
+
+    def _carry_out(self, step: Step, cancel: CancelToken) -> Descriptor:
+        match step:
+            case Skip():
+                self._progress.report_skipped(self._layer(step))
+                return step.target
+            case Convert():
+                return self._convert(step, cancel)
+            case _ if not self._is_fresh and self._sink.has(step.source):
+                self._progress.report_skipped(self._layer(step))
+                return step.source
+            case _:
+                return self._mount(step) or self._move(step, cancel)
+
+    def _mount(self, step: Step) -> Descriptor | None:
+        """Mount a blob from a known repository, else from any that the registry chooses."""
+        if not self._sink.mounts:
+            return None
+        sink = cast("MountingSink", self._sink)
+        blob = step.source
+        known = step.repositories if isinstance(step, Mount) else ()
+        mounted = sink.mount(blob, known or ("",))
+        for repository in known:
+            if repository == mounted:
+                break
+            self._ends.forget_mount(blob.digest, repository)
+        if mounted is None:
+            return None
+        with self._lock:
+            self._mounted += step.size
+        self._progress.report_mounted(self._layer(step), mounted)
+        return blob
+
+    def _move(self, step: Step, cancel: CancelToken) -> Descriptor:
+        receipt = self._put(step, self._blob(step, cancel), cancel)
+        return step.source._replace(size=receipt.descriptor.size)
+
+    def _convert(self, step: Convert, cancel: CancelToken) -> Descriptor:
+        from wherry.transfer.pack import pack_layer, spooled_blob
+
+        layer = step.source
+        with self._ends.spool() as spool:
+            packed = pack_layer(
+                self._blob(step, cancel),
+                step.compression,
+                step.diff_id,
+                spool,
+                cancel,
+                functools.partial(self._progress.report_packing, layer),
+            )
+            self._ends.remember_packed(layer.digest, step.compression, packed.descriptor)
+            blob = spooled_blob(spool, packed.descriptor)
+            self._put(step, blob, cancel)
+        return packed.descriptor
+
+    def _put(self, step: Step, blob: Blob, cancel: CancelToken) -> Receipt:
+        layer = self._layer(step)
+        try:
+            receipt = self._sink.put(
+                blob,
+                follow=self._sink.follows and layer is not None,
+                cancel=cancel,
+                on_bytes=functools.partial(self._progress.bytes, layer),
+            )
+        except Busy as busy:
+            self._progress.report_waiting(layer, busy.size)
+            raise
+        finally:
+            self._progress.report_pause(layer)
+        if not receipt.existed:
+            with self._lock:
+                self._sent += receipt.descriptor.size or 0
+        if layer is not None:
+            self._progress.complete(layer, receipt)
+        return receipt
+
+    def _blob(self, step: Step, cancel: CancelToken) -> Blob:
+        blob = step.source
+        if blob.data is not None:  # embedded in the manifest
+            return blob_of(blob, blob.data)
+        policy = self._options.policy
+        tell = functools.partial(self._progress.report_retry, self._layer(step))
+        found = resuming_blob(self._source, blob, policy, cancel, tell)
+        return found.replace(exact=self._layer(step) is None)
+
+    # Documents
+
+    def _write_documents(self) -> dict[Digest, Descriptor]:
+        """Write the documents, children first; return what those of the source have become."""
+        written: dict[Digest, Descriptor] = {}
+        for planned, node in final_documents(self._plan, self._targets, self._source.read):
+            written[planned.source.digest] = node.descriptor
+            if not planned.exists:
+                self._write(node)
+        return written
+
+    def _write(self, node: Node) -> None:
+        put = functools.partial(
+            self._sink.put_document,
+            node.descriptor,
+            node.document.raw,
+            [(child, True) for child in node.children],
+            self._cancel,
+        )
+        try:
+            put()
+        except (RegistryError, NotFound) as error:
+            if not _MISSING_CONTENT.intersection(error.codes):
+                raise
+            self._send_again(node)
+            put()
+
+    def _send_again(self, node: Node) -> None:
+        """Send the blobs of a document that the destination has lost since it was asked."""
+        named = {blob.digest for blob in node.blobs}
+        steps = [
+            step
+            for step in self._plan.blobs
+            if self._targets[step.source.digest].digest in named and not _is_foreign(step)
+        ]
+        run_tasks(
+            None,
+            [functools.partial(self._send_lost, step) for step in steps],
+            jobs=self._options.jobs,
+            cancel=self._cancel,
+        )
+
+    def _send_lost(self, step: Step, cancel: CancelToken) -> None:
+        conversion = step.conversion if isinstance(step, Skip) else step
+        if not isinstance(conversion, Convert):
+            self._move(step, cancel)
+        elif not self._sink.has(self._targets[step.source.digest]):
+            self._convert(conversion, cancel)
+
+
+def _is_foreign(step: Step) -> bool:
+    return isinstance(step, Skip) and step.foreign

@@ -1,0 +1,207 @@
+"""Planning a copy: what the destination has, and what has to move."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from wherry.model.descriptor import Descriptor
+from wherry.model.record import Record
+from wherry.transfer.collect import collect, keeps_every_root, node_of
+from wherry.transfer.plan_blobs import BlobPlanner, NoMemory
+from wherry.transfer.plan_documents import plan_documents, unchanged
+from wherry.transfer.plan_values import CopyPlan, PlannedName, Rewrite
+from wherry.transfer.scheduler import run_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import Sink, Source
+    from wherry.model.digest import Digest
+    from wherry.model.manifest import Document
+    from wherry.transfer.collect import Node
+    from wherry.transfer.plan_blobs import BlobMemory
+    from wherry.transfer.plan_request import CopyRequest
+    from wherry.transfer.plan_values import PlannedDocument
+
+
+def plan(
+    request: CopyRequest,
+    digest: Digest,
+    load: Callable[[], Document],
+    source: Source,
+    sink: Sink,
+    cancel: CancelToken,
+    memory: BlobMemory | None = None,
+) -> CopyPlan:
+    """Plan a copy; nothing is written.
+
+    The destination is asked for the root first. If it has the root, only names are left to set.
+
+    Args:
+        request: What to copy.
+        digest: The digest of the root at the source.
+        load: Returns the root; called only if it is needed.
+        source: The place that has the image.
+        sink: The destination.
+        cancel: Cancels the requests.
+        memory: What is known of the blobs.
+
+    Raises:
+        PlatformMismatch: There is no image for a platform.
+        Unsupported: A document cannot be converted.
+        WherryError: The source or the destination cannot be asked.
+    """
+    return _Planner(request, source, sink, cancel, memory or NoMemory()).plan(digest, load)
+
+
+class _Presence(Record):
+    """Whether the destination has the root, and which of the names stand for it."""
+
+    is_there: bool
+    current: tuple[str, ...] = ()
+
+
+_ABSENT = _Presence(is_there=False)
+
+
+class _Planner:
+    def __init__(
+        self,
+        request: CopyRequest,
+        source: Source,
+        sink: Sink,
+        cancel: CancelToken,
+        memory: BlobMemory,
+    ) -> None:
+        self._request = request
+        self._source = source
+        self._sink = sink
+        self._cancel = cancel
+        self._memory = memory
+        self._warnings: list[str] = []
+
+    def plan(self, digest: Digest, load: Callable[[], Document]) -> CopyPlan:
+        request, asked = self._request, None
+        if request.keeps_documents and keeps_every_root(request.wanted):
+            asked = self._look_for(digest)  # before the documents below the root are fetched
+            if asked.is_there and not request.referrers:
+                return self._plan_names(asked, lambda: unchanged(node_of(digest, load())), digest)
+        nodes, kept = collect(digest, load(), request.wanted, self._source.document)
+        blobs = BlobPlanner(request, self._source, self._sink, self._memory, nodes)
+        changes = Rewrite(request.format, kept)
+        unknown = blobs.conversions.keys() - blobs.packed.keys()
+        documents = plan_documents(nodes, blobs.packed, unknown, changes, self._source.read)
+        root = documents[-1]
+        if asked is None:
+            asked = self._look_for(root.target.digest) if root.target is not None else _ABSENT
+        if asked.is_there and root.target is not None and not request.referrers:
+            return self._plan_names(asked, lambda: root, root.target.digest)
+        if asked.is_there:
+            documents = tuple(each.replace(exists=True) for each in documents)
+        more, tags = self._referrers(documents)
+        nodes, documents = (*nodes, *more), (*documents, *map(unchanged, more))
+        documents = self._find_documents(documents)
+        lacking = {each.source.digest for each in documents if not each.exists}
+        return self._result(
+            root.source,
+            documents=documents,
+            blobs=blobs.steps([node for node in nodes if node.digest in lacking], self._cancel),
+            names=(*tags, *self._names(root.source.digest, asked)),
+            rewrite=changes,
+            current_names=asked.current,
+        )
+
+    # The root and its names
+
+    def _look_for(self, root: Digest) -> _Presence:
+        """Ask the destination for the root: by its names, then by its digest."""
+        if self._request.force:
+            return _ABSENT
+        sink = self._sink
+        current = tuple(name for name in self._request.names if sink.resolve(name) == root)
+        is_there = bool(current) or (sink.remote and sink.resolve(str(root)) == root)
+        return _Presence(is_there, current)
+
+    def _names(self, root: Digest, found: _Presence) -> tuple[PlannedName, ...]:
+        names = self._request.names
+        return tuple(PlannedName(name, root) for name in names if name not in found.current)
+
+    def _plan_names(
+        self, found: _Presence, load: Callable[[], PlannedDocument], target: Digest
+    ) -> CopyPlan:
+        """Plan the names of a root that the destination has."""
+        if found.current == self._request.names:
+            return self._result(
+                Descriptor("", target), is_current=True, current_names=found.current
+            )
+        root = load().replace(exists=True)
+        return self._result(
+            root.source,
+            documents=(root,),
+            names=self._names(root.source.digest, found),
+            is_current=True,
+            current_names=found.current,
+        )
+
+    # Documents
+
+    def _referrers(
+        self, documents: Sequence[PlannedDocument]
+    ) -> tuple[tuple[Node, ...], tuple[PlannedName, ...]]:
+        """Collect what refers to the documents that do not change."""
+        if not self._request.referrers:
+            return (), ()
+        from wherry.transfer.referrers import collect_referrers
+
+        digests = [each.source.digest for each in documents if each.is_unchanged]
+        found = collect_referrers(
+            self._source,
+            digests,
+            jobs=self._request.jobs,
+            cancel=self._cancel,
+            warn=self._warnings.append,
+        )
+        nodes = tuple(node_of(digest, document) for digest, document in found.documents)
+        return nodes, tuple(PlannedName(tag, digest) for tag, digest in found.names.items())
+
+    def _find_documents(self, documents: Sequence[PlannedDocument]) -> tuple[PlannedDocument, ...]:
+        """Mark the manifests that the destination has; the root was asked for before."""
+        there: set[Digest] = set()
+
+        def ask(target: Digest, _cancel: CancelToken) -> None:
+            if self._sink.resolve(str(target)) == target:
+                there.add(target)
+
+        targets = [
+            each.target.digest
+            for each in documents
+            if each.target is not None and each.is_manifest and not each.exists
+        ]
+        if len(targets) > 1 and self._sink.remote and not self._request.force:
+            tasks = [functools.partial(ask, target) for target in targets]
+            run_tasks(None, tasks, jobs=self._request.jobs, cancel=self._cancel)
+        return tuple(
+            each.replace(exists=True)
+            if each.target is not None and each.target.digest in there
+            else each
+            for each in documents
+        )
+
+    def _result(self, root: Descriptor, **fields: Any) -> CopyPlan:
+        changed = _changed(fields.get("documents", ()))
+        return CopyPlan(
+            source=self._request.source,
+            destination=self._request.destination,
+            root=root,
+            notes=(*self._warnings, *changed),
+            **fields,
+        )
+
+
+def _changed(documents: Sequence[PlannedDocument]) -> Iterator[str]:
+    """Yield what a user should know about documents that change."""
+    for each in documents:
+        if each.target is not None and not each.is_unchanged:
+            yield f"{each.source.digest} becomes {each.target.digest}"

@@ -1,0 +1,187 @@
+"""Planning the blobs of a copy: skip, mount, move or convert each of them."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from typing import TYPE_CHECKING
+
+from wherry.errors import Unsupported
+from wherry.model import mediatype
+from wherry.model.compression import GZIP, Compression
+from wherry.model.config import parse_config
+from wherry.model.manifest import Manifest
+from wherry.transfer.plan_values import Convert, Mount, Move, Skip
+from wherry.transfer.scheduler import run_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Protocol
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import Sink, Source
+    from wherry.model.descriptor import Descriptor
+    from wherry.model.digest import Digest
+    from wherry.transfer.collect import Node
+    from wherry.transfer.plan_request import CopyRequest
+    from wherry.transfer.plan_values import Step
+
+    class BlobMemory(Protocol):
+        """What earlier copies have found out about blobs."""
+
+        def repositories(self, blob: Descriptor) -> tuple[str, ...]:
+            """Return repositories of the destination's registry that have a blob, best first."""
+            ...
+
+        def packed(self, layer: Descriptor, compression: Compression) -> Descriptor | None:
+            """Return the blob that a layer becomes when it is compressed, if it is known."""
+            ...
+
+        def is_from_registry(self, layer: Digest) -> bool:
+            """Tell whether a registry is known to have a layer as it is."""
+            ...
+
+
+class BlobPlanner:
+    """Decides what happens to the blobs of one copy.
+
+    Attributes:
+        conversions: The layers to convert, and their new compression.
+        packed: What these layers become, as far as earlier copies have recorded it.
+    """
+
+    def __init__(
+        self,
+        request: CopyRequest,
+        source: Source,
+        sink: Sink,
+        memory: BlobMemory,
+        nodes: Sequence[Node],
+    ) -> None:
+        self._request = request
+        self._sink = sink
+        self._memory = memory
+        self._diff_ids = DiffIds(source)
+        self.conversions: dict[Digest, Compression] = {}
+        self.packed: dict[Digest, Descriptor] = {}
+        for node in nodes:
+            self._find_conversions(node)
+
+    def steps(self, nodes: Sequence[Node], cancel: CancelToken) -> tuple[Step, ...]:
+        """Return a step for each blob of some documents; the destination is asked for them."""
+        owners: dict[Digest, tuple[Node, Descriptor]] = {}
+        for node in nodes:
+            for blob in node.blobs:
+                owners.setdefault(blob.digest, (node, blob))
+        steps: dict[Digest, Step] = {}
+
+        def decide(digest: Digest, _cancel: CancelToken) -> None:
+            steps[digest] = self._step(*owners[digest])
+
+        tasks = [functools.partial(decide, digest) for digest in owners]
+        run_tasks(None, tasks, jobs=self._request.jobs, cancel=cancel)
+        return tuple(steps[digest] for digest in owners)
+
+    def _step(self, node: Node, blob: Descriptor) -> Step:
+        compression = self.conversions.get(blob.digest)
+        if compression is not None:
+            return self._conversion(node, blob, compression)
+        if mediatype.is_foreign(blob.media_type) and blob.urls and not self._request.foreign:
+            return Skip(blob, blob, foreign=True)
+        if self._is_there(blob):
+            return Skip(blob, blob)
+        repositories = self._memory.repositories(blob) if self._sink.mounts else ()
+        if repositories and not self._request.force:
+            return Mount(blob, repositories)
+        return Move(blob)
+
+    def _conversion(self, node: Node, layer: Descriptor, compression: Compression) -> Step:
+        conversion = Convert(layer, compression, self._diff_ids.find(node, layer))
+        target = self.packed.get(layer.digest)
+        if target is not None and self._is_there(target):
+            return Skip(layer, target, conversion=conversion)
+        return conversion
+
+    def _is_there(self, blob: Descriptor) -> bool:
+        return not self._request.force and self._sink.has(blob)
+
+    # Compression
+
+    def _find_conversions(self, node: Node) -> None:
+        manifest = node.document
+        if not isinstance(manifest, Manifest) or manifest.artifact is not None:
+            return
+        for layer in manifest.layers:
+            compression = self._compression(layer)
+            if compression is None:
+                continue
+            self.conversions[layer.digest] = compression
+            known = self._memory.packed(layer, compression)
+            if known is not None:
+                self.packed[layer.digest] = known
+
+    def _compression(self, layer: Descriptor) -> Compression | None:
+        """Return how a layer is compressed anew, or None to leave it as it is."""
+        packing = layer_packing(layer.media_type)
+        wanted = self._request.compression
+        if self._sink.layer_compression == "none":
+            wanted = Compression("none")
+        elif wanted is None and self._request.packs_plain and packing == "none":
+            wanted = None if self._memory.is_from_registry(layer.digest) else GZIP
+        if wanted is None or wanted.kind in {"keep", packing}:
+            return None
+        reason = mediatype.unreadable_layer(layer.media_type)
+        if reason is not None:
+            raise Unsupported(
+                f"layer {layer.digest} {reason} ({layer.media_type}): it cannot be converted",
+                hint="leave --compression out",
+            )
+        return wanted
+
+
+def layer_packing(media_type: str) -> str:
+    """Return ``gzip``, ``zstd`` or ``none``, as the type of a layer states it; "" if unknown."""
+    kind = mediatype.essence(media_type)
+    for suffix, packing in ((".tar", "none"), ("gzip", "gzip"), ("zstd", "zstd")):
+        if kind.endswith(suffix):
+            return packing
+    return ""
+
+
+class DiffIds:
+    """The DiffIDs that configs state for layers. Thread-safe."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._lock = threading.Lock()
+        self._configs: dict[Digest, tuple[Digest, ...]] = {}
+
+    def find(self, node: Node, layer: Descriptor) -> Digest | None:
+        """Return the DiffID of a layer, or None if the config does not tell."""
+        manifest = node.document
+        if not isinstance(manifest, Manifest):
+            return None
+        with self._lock:
+            known = self._configs.get(manifest.config.digest)
+            if known is None:
+                known = parse_config(self._source.read(manifest.config)).diff_ids
+                self._configs[manifest.config.digest] = known
+        if len(known) != len(manifest.layers):
+            return None
+        return known[[each.digest for each in manifest.layers].index(layer.digest)]
+
+
+class NoMemory:
+    """Know nothing of earlier copies."""
+
+    def repositories(self, _blob: Descriptor) -> tuple[str, ...]:
+        """Return nothing."""
+        return ()
+
+    def packed(self, _layer: Descriptor, _compression: Compression) -> Descriptor | None:
+        """Return None."""
+        return None
+
+    def is_from_registry(self, _layer: Digest) -> bool:
+        """Return False."""
+        return False

@@ -1,0 +1,217 @@
+"""Copies between registries: what moves, in which order, and how often the registries are asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from typing import TYPE_CHECKING
+
+import pytest
+
+import wherry
+from wherry.testing import FakeRegistry, build_image, build_index, tar_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IMAGE = build_image([tar_layer({f"f{n}": os.urandom(20_000)}) for n in range(3)])
+ARM = build_image([tar_layer({"arm": b"1"})], architecture="arm64")
+ATTESTATION = build_image([tar_layer({"att": b"1"})])
+INDEX = build_index(
+    [
+        (IMAGE, {"os": "linux", "architecture": "amd64"}),
+        (ARM, {"os": "linux", "architecture": "arm64"}),
+    ]
+)
+
+
+@pytest.fixture
+def source() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as registry:
+        registry.add_image("app", IMAGE, "1")
+        registry.add_image("app", INDEX, "all")
+        registry.clear()
+        yield registry
+
+
+@pytest.fixture
+def target() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def client() -> Iterator[wherry.Client]:
+    with wherry.Client(retries=2) as client:
+        yield client
+
+
+def methods(registry: FakeRegistry) -> list[str]:
+    return [request.method for request in registry.requests]
+
+
+def test_a_copy(client: wherry.Client, source: FakeRegistry, target: FakeRegistry) -> None:
+    done = client.copy(f"{source.host}/app:1", f"{target.host}/team/app:2")
+    assert str(done.root.digest) == IMAGE.digest
+    assert done.names == ("2",)
+    assert done.sent == sum(piece.size for piece in IMAGE.blobs())
+    assert target.tags["team/app"] == {"2": IMAGE.digest}
+    assert target.manifests["team/app"][IMAGE.digest][0] == IMAGE.manifest.data
+    kinds = [(request.method, request.path.rsplit("/", 2)[-2]) for request in target.requests]
+    last_blob = max(at for at, (method, _) in enumerate(kinds) if method in {"PATCH", "POST"})
+    first_document = kinds.index(("PUT", "manifests"))
+    assert last_blob < first_document
+    assert target.requests[-1].path == "/v2/team/app/manifests/2"
+
+
+def test_the_same_again_moves_nothing(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    names = f"{source.host}/app:1", f"{target.host}/app:1"
+    client.copy(*names)
+    source.clear()
+    target.clear()
+    done = client.copy(*names)
+    assert (done.sent, done.names) == (0, ("1",))
+    assert methods(target) == ["HEAD"]
+    assert len(methods(source)) <= 2
+
+
+def test_a_second_tag_takes_four_requests(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    client.copy(f"{source.host}/app:1", f"{target.host}/app:1")
+    target.clear()
+    client.copy(f"{source.host}/app:1", f"{target.host}/app:2")
+    assert target.tags["app"] == {"1": IMAGE.digest, "2": IMAGE.digest}
+    assert methods(target)[-1] == "PUT"
+    assert len(target.requests) <= 4
+
+
+def test_all_platforms_keep_the_digest(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    done = client.copy(f"{source.host}/app:all", f"{target.host}/app:all", all_platforms=True)
+    assert str(done.root.digest) == INDEX.digest
+    assert set(target.manifests["app"]) == {IMAGE.digest, ARM.digest, INDEX.digest}
+    puts = [each.path for each in target.requests if each.method == "PUT" and "manif" in each.path]
+    assert puts[-2].endswith(INDEX.digest)
+    assert puts[-1].endswith("/all")
+
+
+def test_one_platform_is_copied_as_its_manifest(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    names = f"{source.host}/app:all", f"{target.host}/app:arm"
+    done = client.copy(*names, platform="linux/arm64")
+    assert str(done.root.digest) == ARM.digest
+    assert set(target.manifests["app"]) == {ARM.digest}
+
+
+def test_a_moved_index_moves_what_is_new(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    client.copy(f"{source.host}/app:all", f"{target.host}/app:x", platform="linux/arm64")
+    target.clear()
+    client.copy(f"{source.host}/app:all", f"{target.host}/app:x", all_platforms=True)
+    asked = [each.path for each in target.requests if "/blobs/sha256" in each.path]
+    assert not any(piece.digest in path for piece in ARM.blobs() for path in asked)
+
+
+def test_sparse_keeps_the_index(client: wherry.Client, source: FakeRegistry) -> None:
+    with FakeRegistry(takes_sparse=True) as target:
+        names = f"{source.host}/app:all", f"{target.host}/app:all"
+        done = client.copy(*names, platform="linux/arm64", sparse=True)
+        assert str(done.root.digest) == INDEX.digest
+        assert set(target.manifests["app"]) == {ARM.digest, INDEX.digest}
+
+
+def test_no_image_for_a_platform(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    with pytest.raises(wherry.PlatformMismatch):
+        client.copy(f"{source.host}/app:all", f"{target.host}/app:x", platform="linux/s390x")
+    with pytest.raises(wherry.PlatformMismatch):
+        client.copy(f"{source.host}/app:1", f"{target.host}/app:x", platform="linux/s390x")
+    assert target.manifests.get("app", {}) == {}
+
+
+def test_layers_are_mounted_in_the_same_registry(
+    client: wherry.Client, source: FakeRegistry
+) -> None:
+    planned = client.plan_copy(f"{source.host}/app:1", f"{source.host}/other:1")
+    assert len(planned.mounts) == len(IMAGE.layers) + 1
+    assert planned.bytes_to_move == 0
+    done = planned.execute(client)
+    assert (done.sent, done.mounted) == (0, sum(piece.size for piece in IMAGE.blobs()))
+
+
+def test_a_plan_is_a_value(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    names = f"{source.host}/app:1", f"{target.host}/app:1"
+    planned = client.plan_copy(*names)
+    assert {each.method for each in target.requests} == {"HEAD"}
+    assert planned == client.plan_copy(*names)
+    again = pickle.loads(pickle.dumps(planned))  # noqa: S301 - made in this test
+    assert again == planned
+    shown = json.loads(json.dumps(planned.to_json()))
+    assert {each["action"] for each in shown["blobs"]} == {"move"}
+    assert shown["bytesToMove"] == sum(piece.size for piece in IMAGE.blobs())
+    assert "4 to move" in str(planned)
+    assert again.execute().sent == planned.bytes_to_move
+    assert again.execute().sent == 0  # idempotent
+    assert "the image is there" in str(client.plan_copy(*names))
+
+
+def test_a_plan_keeps_its_root(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    planned = client.plan_copy(f"{source.host}/app:1", f"{target.host}/app:1")
+    source.add_image("app", ARM, "1")
+    planned.execute(client)
+    assert target.tags["app"] == {"1": IMAGE.digest}
+
+
+def test_a_digest_as_destination(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    client.copy(f"{source.host}/app:1", f"{target.host}/app@{IMAGE.digest}")
+    assert set(target.manifests["app"]) == {IMAGE.digest}
+    assert target.tags.get("app", {}) == {}
+    with pytest.raises(wherry.InvalidReference, match="not that of the image"):
+        client.copy(f"{source.host}/app:1", f"{target.host}/app@{ARM.digest}")
+
+
+def test_a_blob_that_vanishes_is_sent_again(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    names = f"{source.host}/app:1", f"{target.host}/app:1"
+    client.copy(*names)
+    del target.manifests["app"], target.tags["app"]
+    planned = client.plan_copy(*names)
+    assert len(planned.skips) == len(IMAGE.layers) + 1
+    gone = IMAGE.layers[1].digest
+    target.delete_blob("app", gone)
+    done = planned.execute(client)
+    assert done.sent == IMAGE.layers[1].size
+    assert target.tags["app"] == {"1": IMAGE.digest}
+
+
+def test_force_sends_all(client: wherry.Client, source: FakeRegistry, target: FakeRegistry) -> None:
+    names = f"{source.host}/app:1", f"{target.host}/app:1"
+    client.copy(*names)
+    done = client.copy(*names, force=True)
+    assert done.sent == sum(piece.size for piece in IMAGE.blobs())
+
+
+def test_unknown_options_are_refused(client: wherry.Client) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'speed'"):
+        client.copy("a", "b", speed=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="sparse must be True or False"):
+        client.copy("a", "b", sparse="yes")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="convert_to"):
+        client.copy("a", "b", convert_to="v3")  # type: ignore[arg-type]
+    with pytest.raises(wherry.InvalidReference, match="compression"):
+        client.copy("a", "b", compression="lzma")
