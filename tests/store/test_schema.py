@@ -18,6 +18,7 @@ import pytest
 import wherry as library
 from wherry.errors import StoreError
 from wherry.image_store import local_store
+from wherry.model.descriptor import Descriptor
 from wherry.store.schema import VERSION
 from wherry.testing import FakeRegistry, build_image, tar_layer
 
@@ -48,11 +49,18 @@ CREATE TABLE leases (lease TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (lea
     WITHOUT ROWID;
 PRAGMA user_version=1;
 """
+# What version 2 added.
+VERSION_2 = """
+ALTER TABLE refs ADD COLUMN kept INTEGER NOT NULL DEFAULT 1;
+CREATE INDEX refs_by_manifest ON refs (manifest);
+PRAGMA user_version=2;
+"""
 TABLES = ("blobs", "documents", "edges", "images", "provenance")
+old_version = pytest.mark.parametrize("old", [1, 2])
 
 
-def make_old(path: Path) -> None:
-    """Convert a store to version 1 of the database, with the same content."""
+def make_old(path: Path, number: int = 1) -> None:
+    """Convert a store to an older version of the database, with the same content."""
     new = path / "wherry.db"
     old = path / "old.db"
     with sqlite3.connect(old) as connection:
@@ -62,12 +70,18 @@ def make_old(path: Path) -> None:
         for table in TABLES:
             connection.execute(f"INSERT INTO {table} SELECT * FROM new.{table}")  # noqa: S608
         connection.execute("INSERT INTO refs SELECT name, root, manifest, updated FROM new.refs")
+        if number == 2:
+            connection.executescript(VERSION_2)
+            connection.execute(
+                "UPDATE refs SET kept = (SELECT kept FROM new.refs AS each"
+                " WHERE each.name = refs.name)"
+            )
     connection.close()
     old.replace(new)
 
 
-def version(path: Path) -> int:
-    with sqlite3.connect(path / "wherry.db") as connection:
+def version(path: Path, name: str = "wherry.db") -> int:
+    with sqlite3.connect(path / name) as connection:
         found: int = connection.execute("PRAGMA user_version").fetchone()[0]
     connection.close()
     return found
@@ -82,9 +96,10 @@ def name(fake: FakeRegistry, client: library.Client, store: library.Store) -> st
     return found
 
 
-def test_an_older_store_is_migrated(store: library.Store, name: str) -> None:
-    make_old(store.path)
-    assert version(store.path) == 1
+@old_version
+def test_an_older_store_is_migrated(store: library.Store, name: str, old: int) -> None:
+    make_old(store.path, old)
+    assert version(store.path) == old
     assert str(store.get(name).id) == IMAGE.id
     store.tag(name, "mine")
     store.untag(name)
@@ -92,6 +107,28 @@ def test_an_older_store_is_migrated(store: library.Store, name: str) -> None:
     assert str(store.get("mine").id) == IMAGE.id
     store.close()
     assert version(store.path) == VERSION
+
+
+@old_version
+def test_an_older_store_takes_new_facts(store: library.Store, name: str, old: int) -> None:
+    assert name
+    make_old(store.path, old)
+    layer = Descriptor.of(IMAGE.layers[0].data, "")
+    local = local_store(store)
+    assert local.find_packed(layer.digest, "gzip:6") is None
+    local.record_packed(layer.digest, "gzip:6", layer)
+    assert local.find_packed(layer.digest, "gzip:6") == layer
+    assert [*local.provenance_of([layer.digest])] == [layer.digest]
+
+
+@old_version
+def test_an_older_store_is_rebuilt(store: library.Store, name: str, old: int) -> None:
+    make_old(store.path, old)
+    assert store.rebuild().names == 2
+    assert str(store.get(name).id) == IMAGE.id
+    store.close()
+    assert version(store.path) == VERSION
+    assert version(store.path, "wherry.db.damaged") == old
 
 
 def test_processes_may_migrate_a_store_at_once(store: library.Store, name: str) -> None:
@@ -128,6 +165,7 @@ import sqlite3, tempfile, shutil, urllib.parse  # a user may not see an interpre
 os.setgroups([]); os.setgid({uid}); os.setuid({uid})
 import wherry
 from wherry.image_store import local_store
+from wherry.model.descriptor import Descriptor
 store = wherry.Store(sys.argv[1])
 image = store.get(sys.argv[2])
 print(image.id, image.config.os, [name for name, _, _ in local_store(store).named_images()])
@@ -203,10 +241,13 @@ def test_a_store_of_a_killed_process_is_read_with_its_log(
 
 
 @as_root
-def test_an_older_store_of_another_owner_can_be_read(visible: library.Store, name: str) -> None:
-    make_old(visible.path)
+@old_version
+def test_an_older_store_of_another_owner_can_be_read(
+    visible: library.Store, name: str, old: int
+) -> None:
+    make_old(visible.path, old)
     assert name in read_as_nobody(visible, name)
-    assert version(visible.path) == 1
+    assert version(visible.path) == old
 
 
 @as_root

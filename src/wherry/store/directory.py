@@ -18,6 +18,8 @@ from wherry.errors import StoreError
 
 FILE_MODE = 0o644  # of new files
 DIRECTORY_MODE = 0o775  # of new directories, before the umask: never world-writable
+PRIVATE_FILE_MODE = 0o600  # of new files in a private directory
+PRIVATE_DIRECTORY_MODE = 0o700
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # opening a FIFO must not block
 _making = threading.RLock()
@@ -38,12 +40,15 @@ class Directory:
     The descriptor is closed with the last reference to the object, because a thread may still
     use the directory after the store is closed. A forked child shares the descriptor; it has no
     position that matters, because `names` opens the directory again.
+
+    Only their owner can read the files that are created in a ``private`` directory.
     """
 
-    def __init__(self, path: str, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int, *, private: bool = False) -> None:
         self.path = path
         self.fd = descriptor
         self.status = os.fstat(descriptor)
+        self._file_mode = PRIVATE_FILE_MODE if private else FILE_MODE
 
     def __del__(self) -> None:
         # Linux closes the descriptor even when it reports an error.
@@ -74,8 +79,10 @@ class Directory:
 
     # Directories
 
-    def child(self, name: str, *, make: bool = False) -> Directory:
+    def child(self, name: str, *, make: bool = False, private: bool = False) -> Directory:
         """Open a subdirectory; with ``make``, create it first if it does not exist.
+
+        A new ``private`` directory has no access for the group and other users.
 
         Raises:
             FileNotFoundError: The directory does not exist, and ``make`` is false.
@@ -89,22 +96,22 @@ class Directory:
                 except FileNotFoundError:
                     if not make:
                         raise
-                    self._make(name)
+                    self._make(name, PRIVATE_DIRECTORY_MODE if private else DIRECTORY_MODE)
                     continue
                 except OSError as error:
                     if error.errno in {errno.ENOTDIR, errno.ELOOP}:
                         raise unsafe(self.where(name), kind_of(self.stat(name))) from None
                     raise
-            opened = Directory(self.where(name), descriptor)
+            opened = Directory(self.where(name), descriptor, private=private)
             self._check_owner(opened.path, opened.status)
             check_mode(opened)
             return opened
 
-    def _make(self, name: str) -> None:
+    def _make(self, name: str, mode: int) -> None:
         # The lock keeps other threads out until the new directory has its owner.
         with _making:
             try:
-                os.mkdir(name, DIRECTORY_MODE, dir_fd=self.fd)
+                os.mkdir(name, mode, dir_fd=self.fd)
             except FileExistsError:  # another process made it and may not have synced it yet
                 self.sync()
                 return
@@ -184,7 +191,7 @@ class Directory:
                 another user's file.
         """
         try:
-            descriptor = os.open(name, flags | _FILE_FLAGS, FILE_MODE, dir_fd=self.fd)
+            descriptor = os.open(name, flags | _FILE_FLAGS, self._file_mode, dir_fd=self.fd)
         except OSError as error:
             error.filename = self.where(name)
             if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:

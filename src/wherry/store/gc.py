@@ -12,6 +12,7 @@ of their own, and the files after that.
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from wherry.errors import StoreFull
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 BATCH = 900  # blobs that one transaction unlinks; SQLite may take 999 parameters
 _DOCUMENT_KEYS = (("images", "manifest"), ("documents", "digest"), ("edges", "parent"))
-_BLOB_KEYS = (("blobs", "digest"), ("provenance", "digest"))
+_BLOB_KEYS = (("blobs", "digest"), ("provenance", "digest"), ("packed", "source"))
+_EXPIRY_SECONDS = 30 * 86_400  # of facts about blobs that are not stored
 
 
 class GarbageReport(Record):
@@ -76,6 +78,22 @@ def _documents(connection: sqlite3.Connection) -> set[str]:
     A document that nothing keeps must not stay, because its layers are removed.
     """
     return {digest for (digest,) in connection.execute("SELECT digest FROM documents")}
+
+
+def drop_outdated(connection: sqlite3.Connection) -> None:
+    """Remove old facts about blobs that are not stored, such as those of layers packed anew.
+
+    The facts about a stored blob are removed with its file.
+    """
+    before = int(time.time()) - _EXPIRY_SECONDS
+    connection.execute(
+        "DELETE FROM packed WHERE seen < ? AND source NOT IN (SELECT digest FROM blobs)", (before,)
+    )
+    connection.execute(
+        "DELETE FROM provenance WHERE seen < ? AND digest NOT IN"
+        " (SELECT digest FROM blobs UNION SELECT digest FROM packed)",
+        (before,),
+    )
 
 
 class Collector:

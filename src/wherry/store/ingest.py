@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import TYPE_CHECKING
 
 from wherry.errors import NotFound, StoreError
 from wherry.store import documents, graph, images, leases, refs
+from wherry.store import provenance as origins
 from wherry.store.blob_receiver import BlobReceiver
 from wherry.store.os_errors import translate_os_errors
 
@@ -128,12 +128,7 @@ class Ingest(BlobReceiver):
                 kept = name.tag is not None or name.name not in tagged
                 self.renamed |= refs.set_ref(connection, name, root, manifest, kept=kept)
             if provenance is not None:
-                repository, digests = provenance
-                now = int(time.time())
-                connection.executemany(
-                    "INSERT OR REPLACE INTO provenance VALUES (?, ?, ?)",
-                    [(str(digest), repository, now) for digest in digests],
-                )
+                origins.record(connection, *provenance)
 
     def pin(self, reference: Reference, root: Digest, manifest: Digest) -> None:
         """Give a stored image one more name, or move the name to it. Idempotent.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wherry.store.gc import Collector
     from wherry.store.ingest import Ingest
     from wherry.store.removal import RemovalPlan
+    from wherry.store.upload_sessions import UploadSessions
 
 
 _CHANGED = "nothing was changed; `wherry gc` makes room: it removes what no name holds"
@@ -52,6 +53,47 @@ class LocalStore(ReadableStore):
             with contextlib.suppress(StoreError):
                 held.enter_context(self.ingest()).hold_below(root)
             yield
+
+    # What pushes record
+
+    @contextlib.contextmanager
+    def upload_sessions(self) -> Iterator[UploadSessions]:
+        """Return the upload sessions that the store keeps, locked until the end of the block."""
+        from wherry.store.upload_sessions import UploadSessions
+
+        with contextlib.closing(UploadSessions(self._handle)) as sessions:
+            yield sessions
+
+    def record_provenance(self, repository: str, digests: Collection[wherry.Digest]) -> None:
+        """Record that a repository (``host/path``) has blobs now. Idempotent.
+
+        Like the following methods, it does nothing if there is no store or it cannot be written.
+        """
+        from wherry.store import provenance
+
+        self._note(lambda connection: provenance.record(connection, repository, digests))
+
+    def forget_provenance(self, repository: str, digest: wherry.Digest) -> None:
+        """Remove the record that a repository has a blob."""
+        from wherry.store import provenance
+
+        self._note(lambda connection: provenance.forget(connection, repository, digest))
+
+    def record_packed(
+        self, source: wherry.Digest, compression: str, packed: wherry.types.Descriptor
+    ) -> None:
+        """Record what a blob became when it was packed with a compression, such as ``gzip:6``."""
+        from wherry.store import packed as rows
+
+        self._note(lambda connection: rows.record(connection, source, compression, packed))
+
+    def _note(self, change: Callable[[sqlite3.Connection], None]) -> None:
+        """Change rows that only save work; an error does not end the operation."""
+        with contextlib.suppress(StoreError):
+            if self._handle.database() is None:
+                return
+            with self.ingest() as ingest, ingest.db.write(durable=False) as connection:
+                change(connection)
 
     # Naming and removing
 
@@ -138,8 +180,8 @@ class LocalStore(ReadableStore):
         Args:
             dry_run: Whether to change nothing and only report what would be removed.
         """
-        from wherry.store import backup, leases
-        from wherry.store.gc import Collector, GarbageReport, sweep
+        from wherry.store import backup, leases, upload_sessions
+        from wherry.store.gc import Collector, GarbageReport, drop_outdated, sweep
 
         db = self._handle.database()
         if db is None:
@@ -147,6 +189,7 @@ class LocalStore(ReadableStore):
         with translate_os_errors(self.path):
             if not dry_run:
                 leases.sweep(self._handle.files.root)
+                upload_sessions.sweep(self._handle.files.root)
             # First, because it makes room and needs none.
             parts, size = sweep(self._handle.files, dry_run=dry_run)
             if dry_run:
@@ -155,6 +198,8 @@ class LocalStore(ReadableStore):
                 with self._removing() as ingest:
                     collector = self._collector(ingest)
                     found = collector.collect()
+                    with ingest.db.write(durable=False) as connection:
+                        drop_outdated(connection)
                     ingest.renamed |= collector.renamed or backup.is_behind(
                         ingest.db, self._handle.files.root
                     )

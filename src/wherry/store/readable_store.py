@@ -182,6 +182,31 @@ class ReadableStore:
         """Return what is known of a layer besides its bytes."""
         return self._ask(lambda connection: blob_info.find(connection, digest), None) or BlobInfo()
 
+    def provenance_of(self, digests: Collection[Digest]) -> dict[Digest, list[tuple[str, int]]]:
+        """Return where blobs are known to be, also blobs that are not stored.
+
+        Returns:
+            For each blob that a repository is known to have: the repositories (``host/path``),
+            each with the Unix time at which it had the blob, the latest first.
+        """
+        from wherry.store import provenance
+
+        return self._ask(lambda connection: provenance.find(connection, digests), {})
+
+    def find_packed(self, source: Digest, compression: str) -> wherry.types.Descriptor | None:
+        """Return what a blob became when it was packed with another compression.
+
+        Args:
+            source: The blob that was packed.
+            compression: The compression with its level, such as ``gzip:6``.
+
+        Returns:
+            Digest and size, with an empty media type; None if they are not known.
+        """
+        from wherry.store import packed
+
+        return self._ask(lambda connection: packed.find(connection, source, compression), None)
+
     def converted_manifest(self, digest: Digest) -> Digest | None:
         """Return the manifest that was converted from the schema1 manifest ``digest``."""
         from wherry.store import documents

@@ -64,6 +64,18 @@ CREATE TABLE leases (
 ALTER TABLE refs ADD COLUMN kept INTEGER NOT NULL DEFAULT 1;
 CREATE INDEX refs_by_manifest ON refs (manifest);
 """,
+    # What a blob becomes if it is decompressed and packed with ``compression``, such as
+    # ``gzip:6``.
+    """
+CREATE TABLE packed (
+    source TEXT NOT NULL,
+    compression TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    seen INTEGER NOT NULL,
+    PRIMARY KEY (source, compression)
+) WITHOUT ROWID;
+""",
 )
 VERSION = len(STEPS)  # the file has it as user_version
 
