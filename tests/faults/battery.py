@@ -1,10 +1,10 @@
-"""The fault battery: pulls under faults, and checks of the store after them.
+"""The fault battery: pulls, pushes and copies under faults, and checks of what is there after them.
 
-    make faults                     # a minute
-    make faults ARGS=--long         # half an hour
+    make faults                     # two minutes
+    make faults ARGS=--long         # an hour
     make faults ARGS="--only kill --seed 7"
 
-It prints a table (runs, faults, runs survived, bytes fetched more than once), and exits with 1 if
+It prints a table (runs, faults, runs survived, bytes moved more than once), and exits with 1 if
 anything is lost.
 """
 
@@ -18,12 +18,14 @@ import time
 from typing import TYPE_CHECKING
 
 import by_cancel
+import by_copy
 import by_crowd
 import by_disk
 import by_fake
 import by_kill
 import by_mirror
 import by_proxy
+import by_push
 import by_split
 from rows import print_table
 
@@ -41,6 +43,8 @@ SECTIONS: Mapping[str, Callable[..., Sequence[Row]]] = {
     "crowd": by_crowd.rows,
     "cancel": by_cancel.rows,
     "disk": by_disk.rows,
+    "push": by_push.rows,
+    "copy": by_copy.rows,
 }
 _SETTINGS = (
     *("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_REGISTRIES_CONF", "WHERRY_STORE"),

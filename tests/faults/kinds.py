@@ -162,7 +162,7 @@ def _bad_redirect(_: Subject) -> Action:
 
 def _several(subject: Subject) -> Sequence[Fault]:
     """Return faults of three other kinds, one after the other."""
-    chosen = subject.chance.sample(_COMBINED, 3)
+    chosen = subject.chance.sample(COMBINED, 3)
     return [
         Fault(fault.action, path=fault.path, times=1, skip=number, method="GET")
         for number, kind in enumerate(chosen)
@@ -181,7 +181,7 @@ def _documents(make: Callable[[Subject], Action]) -> Callable[[Subject], Sequenc
     ]
 
 
-_COMBINED = [
+COMBINED = [
     Kind("cut", _one(lambda s: Cut(after=s.at()), 4), exact=True),
     Kind("cut in the head", _one(lambda s: CutHead(s.chance.randrange(200)), 4), exact=True),
     Kind("connection closed without an answer", _one(lambda _: HangUp(), 4), exact=True),
@@ -193,7 +193,7 @@ _COMBINED = [
 ]
 
 KINDS = [
-    *_COMBINED,
+    *COMBINED,
     Kind("reset", _one(lambda s: Cut(after=s.at(), reset=True), 4)),
     Kind("reset without an answer", _one(lambda _: HangUp(reset=True), 4), exact=True),
     Kind("no answer within the time-out", _one(lambda _: Delay(3600)), exact=True),

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 _SHOWN = 10  # problems shown for each kind
 _WIDTHS = (44, 6, 6, 9, 12, 12, 9)
-_HEAD = ("fault", "tried", "faults", "survived", "needed kB", "refetched kB", "seconds")
+_HEAD = ("fault", "tried", "faults", "survived", "needed kB", "again kB", "seconds")
 
 
 @dataclass
 class Row:
-    """Counts for one kind of fault: runs, faults, survived runs, bytes needed and fetched."""
+    """Counts for one kind of fault: runs, faults, survived runs, bytes needed and moved."""
 
     name: str
     tried: int = 0

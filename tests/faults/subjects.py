@@ -30,6 +30,22 @@ def small() -> BuiltImage:
 
 
 @functools.cache
+def pushed() -> BuiltImage:
+    """Return an image of 2.5 MB with four layers; the first is too large for one request."""
+    return build_image(
+        [tar(40 + n, size) for n, size in enumerate([3_000_000, 900_000, 300_000, 200])]
+    )
+
+
+@functools.cache
+def noise() -> BuiltImage:
+    """Return an image of 50 MB with two layers, which takes a while to send."""
+    sizes = [40 * _MB, 10 * _MB]
+    tars = [tar_layer({"noise": random.Random(size).randbytes(size)}) for size in sizes]
+    return build_image(tars, compression="zstd")
+
+
+@functools.cache
 def large() -> BuiltImage:
     """Return an image of about 24 MB with five layers."""
     sizes = [20 * _MB, 12 * _MB, 6 * _MB, 2 * _MB, 50_000]

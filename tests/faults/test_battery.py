@@ -6,12 +6,16 @@ import pytest
 
 from battery import SECTIONS
 
+REAL = {"proxy", "kill", "push", "copy"}  # sections with a real registry
+
 
 @pytest.mark.timeout(300)  # the kills take two minutes on a busy machine
 @pytest.mark.parametrize(
     "section",
     [
-        pytest.param(name, marks=[pytest.mark.peer] if name in {"proxy", "kill"} else [])
+        pytest.param(
+            name, marks=[pytest.mark.peer] if name in {"proxy", "kill", "push", "copy"} else []
+        )
         for name in SECTIONS
     ],
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import Blob, Opened, blob_of
+from wherry.content.protocols import Blob, Opened, blob_of, open_bytes
 from wherry.content.retry import RetryPolicy
 from wherry.errors import (
     Cancelled,
@@ -430,6 +430,29 @@ def test_a_source_with_other_content(
         pusher.push(blob_of(Descriptor.of(data, ""), data[:-1] + wrong))
     assert fake.blobs == {}
     assert fake.uploads.open_sessions == 0
+
+
+@pytest.mark.parametrize("data", [SMALL, DATA], ids=["small", "large"])
+@pytest.mark.parametrize("bad", [1, 2])
+def test_a_source_whose_pieces_do_not_fit(
+    fake: FakeRegistry, pusher: Pusher, data: bytes, bad: int
+) -> None:
+    """A source that was interrupted is read once more from its start."""
+    wrong = data[:-1] + b"x"
+    reads = iter([wrong] * bad + [data])
+    blob = Blob(
+        Descriptor.of(data, ""),
+        lambda offset, _: open_bytes(next(reads), offset),
+        joined=lambda: True,
+    )
+    if bad == 1:
+        assert pusher.push(blob) == len(data)
+        require_whole(fake, data)
+    else:
+        with pytest.raises(IntegrityError):
+            pusher.push(blob)
+        assert fake.blobs == {}
+    assert pusher.warnings == []
 
 
 # Registries by name

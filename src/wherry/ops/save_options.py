@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal, TypeAlias
 
-from wherry.archive.layout_names import is_whole, parse_layout_name
-from wherry.errors import Unsupported
+from wherry.errors import InvalidReference, Unsupported
 from wherry.model.platform import Platform
 from wherry.model.record import Record
 from wherry.model.reference import Reference
@@ -14,6 +13,8 @@ from wherry.model.reference import Reference
 Format: TypeAlias = Literal["docker", "oci-archive", "oci", "dir"]
 
 DIRECTORIES = {"oci", "dir"}
+# Names of images in a layout (OCI image spec, annotations.md, "ref.name").
+_REF_NAME = re.compile(r"[A-Za-z0-9]+((--|[-._:@+/])[A-Za-z0-9]+)*")
 _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9._]+")
 
 
@@ -90,11 +91,12 @@ class SaveOptions(Record):
 
 def _is_whole(name: str, form: Format) -> bool:
     """Tell a whole name from a tag alone, which only layouts accept."""
-    return form == "docker" or is_whole(name)
+    return form == "docker" or not {"/", ":"}.isdisjoint(name)
 
 
 def _check_name(name: str, form: Format) -> None:
-    if form == "docker":
+    if _is_whole(name, form):
         Reference.parse_new(name)
-    else:
-        parse_layout_name(name)
+    elif not _REF_NAME.fullmatch(name):
+        message = "is not a valid name in a layout (OCI image spec, annotations.md)"
+        raise InvalidReference(f"{name!r} {message}", text=name, position=0)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.errors import WherryError
     from wherry.registry.hosts import Endpoint
-    from wherry.registry.http.response import HttpResponse
     from wherry.registry.session import Session
 
 MAX_PAGE = 16 * 2**20  # bytes of one page
@@ -50,17 +49,7 @@ def list_repositories(
         Denied: The credentials do not suffice.
     """
     invalid, example = 0, ""
-    warnings = session.server_warnings(cancel, warn)
-
-    def send(call: Call) -> HttpResponse:
-        response = session.send(endpoint, call, cancel)
-        warnings.note(response, endpoint)
-        return response
-
-    def fetch(target: str) -> tuple[list[str], str | None]:
-        return run(session.policy, cancel, lambda: _get_page(send, endpoint, target), on_retry)
-
-    for page in _pages(fetch, endpoint):
+    for page in _pages(session, endpoint, cancel, on_retry):
         for name in page:
             if _is_repository(endpoint.name, name):
                 yield name
@@ -74,7 +63,10 @@ def list_repositories(
 
 
 def _pages(
-    fetch_names: Callable[[str], tuple[list[str], str | None]], endpoint: Endpoint
+    session: Session,
+    endpoint: Endpoint,
+    cancel: CancelToken,
+    on_retry: Callable[[float, WherryError], None],
 ) -> Iterator[dict[str, None]]:
     """Yield the pages of the catalog.
 
@@ -85,7 +77,9 @@ def _pages(
 
     def fetch(target: str) -> Page[str, None]:
         nonlocal size
-        found, following = fetch_names(target)
+        found, following = run(
+            session.policy, cancel, lambda: _get_page(session, endpoint, target, cancel), on_retry
+        )
         size += sum(map(len, found))
         if size > MAX_NAMES:
             raise Unsupported(f"{_WHAT} has over {MAX_NAMES:,} characters").within(endpoint.name)
@@ -99,11 +93,11 @@ def _pages(
 
 
 def _get_page(
-    send: Callable[[Call], HttpResponse], endpoint: Endpoint, target: str
+    session: Session, endpoint: Endpoint, target: str, cancel: CancelToken
 ) -> tuple[list[str], str | None]:
     """Fetch a page in one attempt; return it and the target of the next page, if any."""
     path = target if target.startswith("/") else _PATH + target
-    response = send(Call("GET", path, "", more_scopes=(_SCOPE,)))
+    response = session.send(endpoint, Call("GET", path, "", more_scopes=(_SCOPE,)), cancel)
     if response.status in _NO_CATALOG:
         response.drain()
         message = f"the registry does not list its repositories ({response.status})"

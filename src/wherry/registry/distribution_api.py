@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from wherry.registry.blob_response import BlobSizes
     from wherry.registry.hosts import Endpoint
     from wherry.registry.http.response import HttpResponse
-    from wherry.registry.server_warnings import ServerWarnings
     from wherry.registry.session import Session
 
 MAX_TAG_PAGE = 16 * 2**20  # bytes of one page of a tag list
@@ -68,11 +67,8 @@ class ReferrersPage(Record):
 class DistributionApi:
     """One repository at one endpoint. Each call is one attempt; nothing is retried."""
 
-    def __init__(
-        self, session: Session, endpoint: Endpoint, warnings: ServerWarnings | None = None
-    ) -> None:
+    def __init__(self, session: Session, endpoint: Endpoint) -> None:
         self._session = session
-        self._warnings = warnings
         self.endpoint = endpoint
         self._path = endpoint.path
         self._name = f"{endpoint.name}/{endpoint.path}"
@@ -185,7 +181,9 @@ class DistributionApi:
     ) -> HttpResponse:
         sent = target if target.startswith("/") else path + target
         headers = {"Accept": accept} if accept else {}
-        return self._send_call(Call("GET", sent, self._path, headers=headers), cancel)
+        return self._session.send(
+            self.endpoint, Call("GET", sent, self._path, headers=headers), cancel
+        )
 
     def _send(
         self,
@@ -203,13 +201,7 @@ class DistributionApi:
             headers=(headers or {}) | ({"Accept": accept} if accept else {}),
             is_verified=":" in path,  # a digest; tags have no colon
         )
-        return self._send_call(call, cancel)
-
-    def _send_call(self, call: Call, cancel: CancelToken) -> HttpResponse:
-        response = self._session.send(self.endpoint, call, cancel)
-        if self._warnings is not None:
-            self._warnings.note(response, self.endpoint)
-        return response
+        return self._session.send(self.endpoint, call, cancel)
 
     def _check(self, response: HttpResponse, where: Places) -> None:
         check_status(response, where, self.endpoint.name)

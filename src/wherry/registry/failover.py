@@ -35,8 +35,7 @@ class EndpointGroup:
         warn: Callable[[str], None],
         on_retry: Callable[[float, WherryError], None],
     ) -> None:
-        warnings = session.server_warnings(cancel, warn)
-        self.apis = [DistributionApi(session, endpoint, warnings) for endpoint in endpoints]
+        self.apis = [DistributionApi(session, endpoint) for endpoint in endpoints]
         self.warn = warn
         self._policy = session.policy
         self._cancel = cancel

@@ -46,6 +46,7 @@ class UploadSource:
         self._cancel = cancel
         self._on_bytes = on_bytes
         self._told = 0
+        self._was_joined = False
         self.size = blob.descriptor.size
         self.restart()
 
@@ -109,8 +110,9 @@ class UploadSource:
         """Compare the digest of the whole blob; return False if it has another size.
 
         The stated size of a blob may be wrong: `size` is then the true one, or None if the blob
-        is longer, and the upload has to begin again. The digest is left to the registry if the
-        upload has gone on from where an earlier process stood.
+        is longer, and the upload has to begin again. It begins again once, too, if the pieces of
+        a source that was interrupted do not fit together. The digest is left to the registry if
+        the upload has gone on from where an earlier process stood.
 
         Raises:
             SourceFailure: The content does not have the digest.
@@ -124,6 +126,9 @@ class UploadSource:
             return True
         if self._has_more and not self._blob.exact:
             self.size = None
+            return False
+        if self._blob.joined() and not self._was_joined:
+            self._was_joined = True
             return False
         if self._blob.descriptor.size not in {None, self.furthest}:
             raise SourceFailure(self._wrong_size(f"{self.furthest:,}"))
