@@ -19,11 +19,13 @@ from wherry.content.events import ignore
 from wherry.content.protocols import blob_of
 from wherry.content.retry import RetryPolicy
 from wherry.errors import IntegrityError
+from wherry.model.address import Address
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.platform import Platform
 from wherry.model.reference import Reference
-from wherry.ops.open_source import make_repository
+from wherry.ops.open_archive_sink import open_archive_sink
+from wherry.ops.open_source import make_repository, open_archive
 from wherry.ops.store_sink import StoreSink
 from wherry.registry.auth.credential_store import CredentialStore
 from wherry.registry.http.deadlines import Timeouts
@@ -176,6 +178,74 @@ class TestDistributionSink(SinkContract):
     def test_sha512(self) -> None: ...
 
 
+class ArchiveSink(InDirectory, SinkContract):
+    """Sinks whose content can be read after the end."""
+
+    where: str
+    _count = 0
+
+    def address(self, name: str = "") -> Address:
+        """Return the address of the latest sink."""
+        return Address.parse(f"{self.where}:{self.path}{self._count}" + (name and f":{name}"))
+
+    @contextlib.contextmanager
+    def sink(self) -> Iterator[tuple[Sink, Source | None]]:
+        self._count += 1
+        with open_archive_sink(self.address(), CancelToken()) as sink:
+            yield sink, None
+
+    @contextlib.contextmanager
+    def stored(self) -> Iterator[Source]:
+        with open_archive(self.address(), CancelToken()) as archive:
+            archive.images()  # of a docker archive, the blobs are found by its images
+            yield archive
+
+
+class TestNewLayoutSink(ArchiveSink):
+    where = "oci"
+
+
+class TestLayoutSink(ArchiveSink):
+    """A layout that exists: its blobs are visible at once."""
+
+    where = "oci"
+
+    @contextlib.contextmanager
+    def sink(self) -> Iterator[tuple[Sink, Source | None]]:
+        write_files(self.path.with_name(f"{self.path.name}{self._count + 1}"), layout_files({}))
+        with super().sink() as (sink, _), super().stored() as source:
+            yield sink, source
+
+
+class TestOciArchiveSink(ArchiveSink):
+    where = "oci-archive"
+
+
+class TestDockerArchiveSink(ArchiveSink):
+    where = "docker-archive"
+    names = ("app:1", "ghcr.io/team/app:2")
+    several = False
+
+
+class TestNewFlatSink(ArchiveSink):
+    where = "dir"
+    names = ("",)
+    several = False
+
+
+class TestFlatSink(TestNewFlatSink):
+    """A flat directory that replaces another image."""
+
+    @contextlib.contextmanager
+    def sink(self) -> Iterator[tuple[Sink, Source | None]]:
+        before = flat_files(build_image([tar_layer({"before": b""})]))
+        path = self.path.with_name(f"{self.path.name}{self._count + 1}")
+        write_files(path, before)
+        with super().sink() as both:
+            (path / "manifest.json").unlink()  # so that there is no image yet
+            yield both
+
+
 class TestRepository(SourceContract):
     """A repository of the fake registry."""
 
@@ -226,6 +296,9 @@ class Careless:
         pass
 
     def resolve(self, name: str) -> None:
+        pass
+
+    def name(self, *_rest: Any) -> None:
         pass
 
     def document(self, digest: Any) -> Any:

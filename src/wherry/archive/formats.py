@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from wherry.model.digest import Digest
     from wherry.model.reference import Reference
 
+MARK_ENTRY = Entry(MARK, b'{"imageLayoutVersion":"1.0.0"}')
+VERSION_ENTRY = Entry("version", b"Directory Transport Version: 1.1\n")
+
 
 class UncompressedLayer(NamedTuple):
     """An uncompressed layer: its size in bytes, and a function that writes it."""
@@ -107,16 +110,21 @@ def layout_entries(roots: Sequence[LayoutRoot], contents: Iterable[LayoutBlob]) 
 
     Source: OCI image spec, image-layout.md.
     """
-    yield Entry(MARK, b'{"imageLayoutVersion":"1.0.0"}')
+    yield MARK_ENTRY
     directories: set[str] = set()
     for content in contents:
         digest = content.descriptor.digest
-        for directory in ("blobs/", f"blobs/{digest.algorithm}/"):
-            if directory not in directories:
-                directories.add(directory)
-                yield Entry(directory)
+        yield from blob_directories(digest, directories)
         yield _entry(f"blobs/{digest.algorithm}/{digest.hex}", content)
     yield Entry(INDEX, index_json(roots))
+
+
+def blob_directories(digest: Digest, seen: set[str]) -> Iterator[Entry]:
+    """Yield the directories that a blob needs and that are not in ``seen``, and add them."""
+    for directory in ("blobs/", f"blobs/{digest.algorithm}/"):
+        if directory not in seen:
+            seen.add(directory)
+            yield Entry(directory)
 
 
 def index_json(roots: Sequence[LayoutRoot]) -> bytes:
@@ -129,20 +137,21 @@ def index_json(roots: Sequence[LayoutRoot]) -> bytes:
             "size": descriptor.size,
         }
         known = {} if original is None else {ORIGINAL: str(original)}
-        noted = [known | _annotations(*name) for name in names.items()]
+        noted = [known | name_annotations(*name) for name in names.items()]
         if not names and known:
             noted = [known]
         manifests += [entry | {"annotations": each} for each in noted] or [entry]
     return _json({"schemaVersion": 2, "manifests": manifests})
 
 
-def _annotations(name: str, whole: Reference | None) -> dict[str, str]:
+def name_annotations(name: str, whole: Reference | None) -> dict[str, str]:
+    """Return the annotations that give an entry of ``index.json`` a name."""
     return ({} if whole is None else {IMAGE_NAME: str(whole)}) | {REF_NAME: name}
 
 
 def flat_entries(root: Digest, contents: Iterable[LayoutBlob]) -> Iterator[Entry]:
     """Yield the files of skopeo's flat directory, with one image or one index."""
-    yield Entry("version", b"Directory Transport Version: 1.1\n")
+    yield VERSION_ENTRY
     last: list[Entry] = []
     for content in contents:
         digest = content.descriptor.digest

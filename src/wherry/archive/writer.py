@@ -53,7 +53,7 @@ class Task(NamedTuple):
     run: Callable[[CancelToken], None]
 
 
-def _header(entry: Entry) -> bytes:
+def header(entry: Entry) -> bytes:
     """Make a header without times and owners, so that tars are reproducible."""
     info = tarfile.TarInfo(entry.name)
     info.mode = 0o644
@@ -66,11 +66,12 @@ def _header(entry: Entry) -> bytes:
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
-def _padding(size: int) -> int:
+def padding(size: int) -> int:
+    """Return the number of zero bytes after ``size`` bytes of content."""
     return -size % BLOCK
 
 
-def _ending(position: int) -> int:
+def ending(position: int) -> int:
     """Return the number of zero bytes at the end of a tar."""
     return 2 * BLOCK + -(position + 2 * BLOCK) % _RECORD
 
@@ -79,14 +80,14 @@ def tar_tasks(file: int, entries: Sequence[Entry]) -> Iterator[Task]:
     """Write headers and documents to an empty file; yield tasks that write the rest."""
     position = 0
     for entry in entries:
-        small = _header(entry) + (entry.data or b"")
-        _write_at(file, memoryview(small), position)
+        small = header(entry) + (entry.data or b"")
+        write_at(file, memoryview(small), position)
         position += len(small)
         if entry.copy is not None:
             yield Task(entry.size, _MemberWriter(file, position, entry))
             position += entry.size
-        position += _padding(position)
-    os.ftruncate(file, position + _ending(position))
+        position += padding(position)
+    os.ftruncate(file, position + ending(position))
 
 
 def _make_directory(path: Path) -> None:
@@ -113,7 +114,8 @@ def directory_tasks(root: Path, entries: Sequence[Entry]) -> Iterator[Task]:
             yield Task(entry.size, _FileWriter(path, entry))
 
 
-def _write_at(file: int, data: memoryview, position: int) -> None:
+def write_at(file: int, data: memoryview, position: int) -> None:
+    """Write all of ``data`` at a position of a file."""
     while data:
         count = os.pwrite(file, data, position)
         position, data = position + count, data[count:]
@@ -134,7 +136,7 @@ class _MemberWriter:
 
     def _write(self, data: memoryview) -> None:
         _check_more(self._entry, self._at - self._start + len(data))
-        _write_at(self._file, data, self._at)
+        write_at(self._file, data, self._at)
         self._at += len(data)
 
 
@@ -178,13 +180,13 @@ def write_stream(file: BinaryIO, entries: Sequence[Entry], cancel: CancelToken) 
     with cancel.child() as token, _ReadAhead(entries, token) as ahead:
         position = 0
         for entry in entries:
-            small = _header(entry) + (entry.data or b"")
+            small = header(entry) + (entry.data or b"")
             position += _send(file, memoryview(small))
             if entry.copy is not None:
                 for chunk in ahead.chunks(entry):
                     position += _send(file, chunk)
-            position += _send(file, memoryview(bytes(_padding(position))))
-        _send(file, memoryview(bytes(_ending(position))))
+            position += _send(file, memoryview(bytes(padding(position))))
+        _send(file, memoryview(bytes(ending(position))))
         _flush(file)
 
 

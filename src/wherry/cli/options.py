@@ -149,14 +149,24 @@ def plain_client(**options: Any) -> Client:
         raise click.UsageError(str(error)) from None
 
 
+_printed: set[str] = set()
+
+
 def print_event(event: Event) -> None:
-    """Print a warning or the reason for a pause; ignore other events."""
+    """Print a warning or the reason for a pause; ignore other events.
+
+    A command may make several calls, which have the same warnings; each is printed once.
+    """
     from wherry.content.events import Status
 
     if event.status in {Status.WARNING, Status.RETRYING}:
         from wherry.cli.event_lines import event_line
 
-        write_line(event_line(event) or "")
+        line = event_line(event) or ""
+        if event.status is Status.WARNING and line in _printed:
+            return
+        _printed.add(line)
+        write_line(line)
 
 
 def store_for_address(options: GlobalOptions, address: Address) -> Store | None:

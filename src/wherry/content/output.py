@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import Self
 
 _FORM = re.compile(r"\.wherry-[0-9a-f]{16}\.part")
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -33,23 +34,66 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[int]:
     Raises:
         OSError: The file system fails.
     """
-    with _opened(path.parent) as directory:
-        file, staged = _open_unnamed(directory, mode), ""
+    with opened(path.parent) as directory, whole_file_in(directory, path.name, mode) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def whole_file_in(directory: int, name: str, mode: int = 0o666) -> Iterator[int]:
+    """Do what `whole_file` does, in a directory that is open."""
+    with StagedFile(directory, name, mode) as staged:
+        yield staged.descriptor
+        staged.publish()
+
+
+class StagedFile:
+    """A file that has no name, or a hidden one, until `publish`.
+
+    Use it as a context manager: a file that was not published is removed.
+
+    Args:
+        directory: The directory of the file, open.
+        name: The name to be set.
+        mode: The mode of the file.
+
+    Attributes:
+        descriptor: The open file.
+
+    Raises:
+        OSError: The file system fails.
+    """
+
+    def __init__(self, directory: int, name: str, mode: int = 0o666) -> None:
+        self._directory = directory
+        self._name = name
+        self._staged = ""
+        file = _open_unnamed(directory, mode)
         if file is None:
-            file, staged = _open_named(directory, mode)
-        try:
-            yield file
-            os.fsync(file)
-            staged = staged or _link(file, directory, path.name)
-            if staged:
-                os.rename(staged, path.name, src_dir_fd=directory, dst_dir_fd=directory)
-                staged = ""
-            _sync(directory)
-        finally:
-            if staged:
-                with contextlib.suppress(OSError):
-                    os.unlink(staged, dir_fd=directory)
-            os.close(file)
+            file, self._staged = _open_named(directory, mode)
+        self.descriptor = file
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self._staged:
+            with contextlib.suppress(OSError):
+                os.unlink(self._staged, dir_fd=self._directory)
+        os.close(self.descriptor)
+
+    def publish(self) -> None:
+        """Sync the file and set its name; it replaces another file of that name.
+
+        Raises:
+            OSError: The file system fails. Another file of that name is still there.
+        """
+        directory = self._directory
+        os.fsync(self.descriptor)
+        self._staged = self._staged or _link(self.descriptor, directory, self._name)
+        if self._staged:
+            os.rename(self._staged, self._name, src_dir_fd=directory, dst_dir_fd=directory)
+            self._staged = ""
+        _sync(directory)
 
 
 @contextlib.contextmanager
@@ -61,20 +105,54 @@ def whole_directory(path: Path) -> Iterator[Path]:
     Raises:
         OSError: The file system fails.
     """
-    with _opened(path.parent) as directory:
-        lock, staged = _make_named(directory)
+    with StagedDirectory(path) as staged:
+        yield staged.path
+        staged.publish()
+
+
+class StagedDirectory:
+    """A directory with a hidden name beside its place, until `publish`.
+
+    Use it as a context manager: a directory that was not published is removed.
+
+    Attributes:
+        path: The directory under its hidden name.
+        descriptor: The open directory.
+
+    Raises:
+        OSError: The file system fails.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._name = path.name
+        with contextlib.ExitStack() as stack:
+            self._parent = stack.enter_context(opened(path.parent))
+            self.descriptor, self._staged = _make_named(self._parent)
+            stack.callback(os.close, self.descriptor)
+            self._opened = stack.pop_all()
+        self.path = path.with_name(self._staged)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
         try:
-            place = path.with_name(staged)
-            yield place
-            for found, _, _ in os.walk(place):
-                fsync_directory(found)
-            os.rename(staged, path.name, src_dir_fd=directory, dst_dir_fd=directory)
-            staged = ""
-            _sync(directory)
+            if self._staged:
+                _remove_tree(self._staged, self._parent)
         finally:
-            if staged:
-                _remove_tree(staged, directory)
-            os.close(lock)
+            self._opened.close()
+
+    def publish(self) -> None:
+        """Sync the directories and set the name; an empty directory of that name is replaced.
+
+        Raises:
+            OSError: The file system fails, or the name is taken.
+        """
+        for found, _, _ in os.walk(self.path):
+            fsync_directory(found)
+        os.rename(self._staged, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
+        self._staged = ""
+        _sync(self._parent)
 
 
 def make_directory(path: Path, mode: int = 0o777) -> None:
@@ -118,25 +196,35 @@ def _sync(directory: int) -> None:
 
 
 @contextlib.contextmanager
-def _opened(directory: Path) -> Iterator[int]:
-    """Open a directory and remove the files of killed writers."""
+def opened(directory: Path) -> Iterator[int]:
+    """Open a directory to write in it, and remove the files of killed writers."""
     flags = os.O_DIRECTORY | os.O_CLOEXEC
     try:
         descriptor = os.open(directory, os.O_RDONLY | flags)
     except PermissionError:  # it may still be writable
         descriptor = os.open(directory, os.O_PATH | flags)
     try:
-        for name in _left_over(descriptor):
-            _remove_abandoned(descriptor, name)
+        remove_abandoned(descriptor)
         yield descriptor
     finally:
         os.close(descriptor)
 
 
+def is_staged(name: str) -> bool:
+    """Tell whether a name is that of a file or directory that is being written."""
+    return _FORM.fullmatch(name) is not None
+
+
+def remove_abandoned(directory: int) -> None:
+    """Remove the files of killed writers from an open directory."""
+    for name in _left_over(directory):
+        _remove_abandoned(directory, name)
+
+
 def _left_over(directory: int) -> list[str]:
     try:
         with os.scandir(directory) as entries:
-            return [entry.name for entry in entries if _FORM.fullmatch(entry.name)]
+            return [entry.name for entry in entries if is_staged(entry.name)]
     except OSError:  # the directory cannot be listed
         return []
 

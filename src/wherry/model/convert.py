@@ -1,11 +1,11 @@
-"""Conversion of Docker's manifests into OCI ones, as in skopeo."""
+"""Conversion between Docker's manifests and OCI ones, as in skopeo."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-from wherry.errors import InvalidDocument, NotFound
+from wherry.errors import InvalidDocument, NotFound, Unsupported
 from wherry.model import gojson, mediatype
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import Index, Manifest, oci_manifest, parse
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 MAX_NESTING = 8
 _FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar"
 _OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+_LAYER_TYPES = (
+    (mediatype.DOCKER_PLAIN_LAYER, mediatype.OCI_PLAIN_LAYER),
+    (_FOREIGN, _OCI_FOREIGN),
+)
+_DECRYPT = "wherry has no keys: `skopeo copy --decryption-key` writes a plain copy"
+_OTHER_FORMAT = "`--compression gzip` packs layers anew; `--format oci` keeps them"
 
 
 def to_oci(
@@ -33,7 +39,9 @@ def to_oci(
     if depth > MAX_NESTING:
         raise InvalidDocument(f"indexes are nested deeper than {MAX_NESTING}")
     if isinstance(document, Manifest) and document.media_type == mediatype.DOCKER_MANIFEST:
-        layers = [layer._replace(media_type=_layer(layer.media_type)) for layer in document.layers]
+        layers = [
+            layer._replace(media_type=oci_layer_type(layer.media_type)) for layer in document.layers
+        ]
         kind = document.config.media_type
         kind = mediatype.OCI_CONFIG if kind == mediatype.DOCKER_CONFIG else kind
         return [oci_manifest(document.config._replace(media_type=kind), layers)]
@@ -63,13 +71,36 @@ def _index(index: Index, fetch: Callable[[Digest], Document], depth: int) -> lis
     return [*found, root]
 
 
-def _layer(media_type: str) -> str:
+def oci_layer_type(media_type: str) -> str:
     """Return the OCI type of a layer; an unknown type stays unchanged."""
     kind = media_type.lower()
-    for docker, oci in (
-        (mediatype.DOCKER_PLAIN_LAYER, mediatype.OCI_PLAIN_LAYER),
-        (_FOREIGN, _OCI_FOREIGN),
-    ):
+    for docker, oci in _LAYER_TYPES:
         if kind.startswith(docker):
             return oci + kind.removeprefix(docker).replace(".", "+", 1)
     return media_type
+
+
+def docker_layer_type(media_type: str) -> str:
+    """Return Docker's type of a layer.
+
+    Raises:
+        Unsupported: Docker's manifests have no such layers.
+    """
+    kind = media_type.lower()
+    if kind.startswith(tuple(docker for docker, _ in _LAYER_TYPES)):
+        return media_type
+    for docker, oci in _LAYER_TYPES:
+        if kind in {oci, f"{oci}+gzip"}:
+            return docker + kind.removeprefix(oci).replace("+", ".", 1)
+    reason = mediatype.unreadable_layer(media_type) or ""
+    packing = kind.rpartition("+")[2] if kind.startswith(_LAYER_TYPES[0][1]) else ""
+    raise Unsupported(
+        f"docker's manifests have no layers {_what(media_type, packing, reason)}",
+        hint=_DECRYPT if reason == "is encrypted" else _OTHER_FORMAT,
+    )
+
+
+def _what(media_type: str, packing: str, reason: str) -> str:
+    if packing in {"zstd", "zst"}:
+        return "packed with zstd"
+    return f"of type {media_type or 'none'}" + (f", which {reason}" if reason else "")

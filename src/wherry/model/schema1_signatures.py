@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,10 @@ from wherry.model._fields import Fields
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ec import (
+        EllipticCurvePrivateKey,
+        EllipticCurvePublicKey,
+    )
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 _KID_BYTES = 30  # of the key's hash in its id
@@ -166,6 +170,47 @@ def key_id(key: EllipticCurvePublicKey | RSAPublicKey) -> str:
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     text = base64.b32encode(hashlib.sha256(der).digest()[:_KID_BYTES]).decode("ascii")
     return ":".join(text[at : at + _KID_GROUP] for at in range(0, len(text), _KID_GROUP))
+
+
+def sign(payload: bytes) -> bytes:
+    """Add a signature to an indented manifest, by a new key that is not kept.
+
+    Docker signs in this way too: the signature shows only that the manifest is complete.
+    """
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    length = payload.rindex(b"\n}")
+    tail = payload[length:]
+    protected = _encoded(json.dumps({"formatLength": length, "formatTail": _encoded(tail)}))
+    signature = {
+        "header": {"jwk": _jwk(key.public_key()), "alg": "ES256"},
+        "signature": _es256(key, f"{protected}.{_encoded(payload)}"),
+        "protected": protected,
+    }
+    text = json.dumps([signature], indent=3).replace("\n", "\n   ")
+    return payload[:length] + f',\n   "signatures": {text}'.encode() + tail
+
+
+def _es256(key: EllipticCurvePrivateKey, signed: str) -> str:
+    """Return a signature as RFC 7518, 3.4 writes it: two numbers of 32 bytes."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+    numbers = decode_dss_signature(key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
+    return _encoded(b"".join(number.to_bytes(32, "big") for number in numbers))
+
+
+def _jwk(key: EllipticCurvePublicKey) -> dict[str, str]:
+    point = key.public_numbers()
+    x, y = (_encoded(number.to_bytes(32, "big")) for number in (point.x, point.y))
+    return {"crv": "P-256", "kid": key_id(key), "kty": "EC", "x": x, "y": y}
+
+
+def _encoded(data: bytes | str) -> str:
+    raw = data.encode() if isinstance(data, str) else data
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
 def _bad_signature(message: str) -> IntegrityError:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wherry.archive.write_errors import check_parent, translate_write_errors
 from wherry.archive.writer import directory_tasks, tar_tasks, write_stream
 from wherry.content.output import whole_directory, whole_file
-from wherry.errors import NotFound, StoreError, StoreFull, Unsupported
+from wherry.errors import StoreError, Unsupported
 from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import BinaryIO, Protocol
 
     from wherry.archive.writer import Entry, Task
@@ -65,12 +64,12 @@ class FileOutput:
             StoreError: The file cannot be written.
         """
         path = self._path
-        with _translate_os_errors(path):
+        with translate_write_errors(path):
             if path.exists() and not stat.S_ISREG(path.stat().st_mode):
                 with path.open("wb", buffering=0) as pipe:
                     PipeOutput(pipe).write(entries, jobs, cancel)
                 return
-            _check_parent(path)
+            check_parent(path)
             with whole_file(path) as file:
                 _run(list(tar_tasks(file, entries)), jobs, cancel)
 
@@ -89,32 +88,15 @@ class DirectoryOutput:
             StoreError: The path exists and is not an empty directory, or cannot be written.
         """
         path = self._path
-        with _translate_os_errors(path):
+        with translate_write_errors(path):
             if path.exists() and not (path.is_dir() and not any(path.iterdir())):
                 hint = "choose another place, or empty it"
                 raise StoreError("already exists", hint=hint).within(path)
-            _check_parent(path)
+            check_parent(path)
             with whole_directory(path) as staged:
                 _run(list(directory_tasks(staged, entries)), jobs, cancel)
-
-
-def _check_parent(path: Path) -> None:
-    if not path.parent.is_dir():
-        raise NotFound("there is no such directory").within(path.parent)
 
 
 def _run(tasks: Sequence[Task], jobs: int, cancel: CancelToken) -> None:
     ordered = sorted(tasks, key=lambda task: -task.size)
     run_tasks(None, [task.run for task in ordered], jobs=jobs, cancel=cancel)
-
-
-@contextlib.contextmanager
-def _translate_os_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        message = error.strerror or str(error)
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            hint = "make room, or choose another place; nothing is left of what was written"
-            raise StoreFull(message, hint=hint).within(path) from error
-        raise StoreError(message).within(path) from error

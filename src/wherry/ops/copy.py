@@ -134,6 +134,7 @@ class _Copy(Record):
             wanted=found.wanted,
             referrers=choice.referrers,
             format=choice.format or "",
+            repository=_repository(self.destination),
             compression=choice.compression,
             packs_plain=found.reference is None and self.sink.remote,
             force=choice.force,
@@ -214,6 +215,11 @@ def _names(destination: Address) -> tuple[str, ...]:
             return (reference.tag,) if reference is not None and reference.tag else ()
         case _:
             return (destination.name,)
+
+
+def _repository(destination: Address) -> str:
+    """Return the path of a destination's repository."""
+    return destination.reference.path if destination.reference is not None else ""
 
 
 def _done(result: CopyResult) -> str:

@@ -46,6 +46,11 @@ def open_sink(
         case Where.STORE:
             with _open_store(access, choice) as sink:
                 yield sink
+        case Where.OCI | Where.OCI_ARCHIVE | Where.DOCKER_ARCHIVE | Where.DIR:
+            from wherry.ops.open_archive_sink import open_archive_sink
+
+            with open_archive_sink(address, access.cancel) as archive:
+                yield archive
         case _:
             raise InvalidReference("this place cannot be written to", text=str(address), position=0)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Literal, TypeAlias
 
-from wherry.errors import InvalidReference, Unsupported
+from wherry.archive.layout_names import is_whole, parse_layout_name
+from wherry.errors import Unsupported
 from wherry.model.platform import Platform
 from wherry.model.record import Record
 from wherry.model.reference import Reference
@@ -13,8 +14,6 @@ from wherry.model.reference import Reference
 Format: TypeAlias = Literal["docker", "oci-archive", "oci", "dir"]
 
 DIRECTORIES = {"oci", "dir"}
-# Names of images in a layout (OCI image spec, annotations.md, "ref.name").
-_REF_NAME = re.compile(r"[A-Za-z0-9]+((--|[-._:@+/])[A-Za-z0-9]+)*")
 _NOT_IN_TAGS = re.compile(r"[^A-Za-z0-9._]+")
 
 
@@ -91,12 +90,11 @@ class SaveOptions(Record):
 
 def _is_whole(name: str, form: Format) -> bool:
     """Tell a whole name from a tag alone, which only layouts accept."""
-    return form == "docker" or not {"/", ":"}.isdisjoint(name)
+    return form == "docker" or is_whole(name)
 
 
 def _check_name(name: str, form: Format) -> None:
-    if _is_whole(name, form):
+    if form == "docker":
         Reference.parse_new(name)
-    elif not _REF_NAME.fullmatch(name):
-        message = "is not a valid name in a layout (OCI image spec, annotations.md)"
-        raise InvalidReference(f"{name!r} {message}", text=name, position=0)
+    else:
+        parse_layout_name(name)

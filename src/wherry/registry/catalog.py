@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.errors import WherryError
     from wherry.registry.hosts import Endpoint
+    from wherry.registry.http.response import HttpResponse
     from wherry.registry.session import Session
 
 MAX_PAGE = 16 * 2**20  # bytes of one page
@@ -49,7 +50,17 @@ def list_repositories(
         Denied: The credentials do not suffice.
     """
     invalid, example = 0, ""
-    for page in _pages(session, endpoint, cancel, on_retry):
+    warnings = session.server_warnings(cancel, warn)
+
+    def send(call: Call) -> HttpResponse:
+        response = session.send(endpoint, call, cancel)
+        warnings.note(response, endpoint)
+        return response
+
+    def fetch(target: str) -> tuple[list[str], str | None]:
+        return run(session.policy, cancel, lambda: _get_page(send, endpoint, target), on_retry)
+
+    for page in _pages(fetch, endpoint):
         for name in page:
             if _is_repository(endpoint.name, name):
                 yield name
@@ -63,10 +74,7 @@ def list_repositories(
 
 
 def _pages(
-    session: Session,
-    endpoint: Endpoint,
-    cancel: CancelToken,
-    on_retry: Callable[[float, WherryError], None],
+    fetch_names: Callable[[str], tuple[list[str], str | None]], endpoint: Endpoint
 ) -> Iterator[dict[str, None]]:
     """Yield the pages of the catalog.
 
@@ -77,9 +85,7 @@ def _pages(
 
     def fetch(target: str) -> Page[str, None]:
         nonlocal size
-        found, following = run(
-            session.policy, cancel, lambda: _get_page(session, endpoint, target, cancel), on_retry
-        )
+        found, following = fetch_names(target)
         size += sum(map(len, found))
         if size > MAX_NAMES:
             raise Unsupported(f"{_WHAT} has over {MAX_NAMES:,} characters").within(endpoint.name)
@@ -93,11 +99,11 @@ def _pages(
 
 
 def _get_page(
-    session: Session, endpoint: Endpoint, target: str, cancel: CancelToken
+    send: Callable[[Call], HttpResponse], endpoint: Endpoint, target: str
 ) -> tuple[list[str], str | None]:
     """Fetch a page in one attempt; return it and the target of the next page, if any."""
     path = target if target.startswith("/") else _PATH + target
-    response = session.send(endpoint, Call("GET", path, "", more_scopes=(_SCOPE,)), cancel)
+    response = send(Call("GET", path, "", more_scopes=(_SCOPE,)))
     if response.status in _NO_CATALOG:
         response.drain()
         message = f"the registry does not list its repositories ({response.status})"

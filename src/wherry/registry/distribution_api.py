@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wherry.registry.blob_response import BlobSizes
     from wherry.registry.hosts import Endpoint
     from wherry.registry.http.response import HttpResponse
+    from wherry.registry.server_warnings import ServerWarnings
     from wherry.registry.session import Session
 
 MAX_TAG_PAGE = 16 * 2**20  # bytes of one page of a tag list
@@ -67,8 +68,11 @@ class ReferrersPage(Record):
 class DistributionApi:
     """One repository at one endpoint. Each call is one attempt; nothing is retried."""
 
-    def __init__(self, session: Session, endpoint: Endpoint) -> None:
+    def __init__(
+        self, session: Session, endpoint: Endpoint, warnings: ServerWarnings | None = None
+    ) -> None:
         self._session = session
+        self._warnings = warnings
         self.endpoint = endpoint
         self._path = endpoint.path
         self._name = f"{endpoint.name}/{endpoint.path}"
@@ -181,9 +185,7 @@ class DistributionApi:
     ) -> HttpResponse:
         sent = target if target.startswith("/") else path + target
         headers = {"Accept": accept} if accept else {}
-        return self._session.send(
-            self.endpoint, Call("GET", sent, self._path, headers=headers), cancel
-        )
+        return self._send_call(Call("GET", sent, self._path, headers=headers), cancel)
 
     def _send(
         self,
@@ -201,7 +203,13 @@ class DistributionApi:
             headers=(headers or {}) | ({"Accept": accept} if accept else {}),
             is_verified=":" in path,  # a digest; tags have no colon
         )
-        return self._session.send(self.endpoint, call, cancel)
+        return self._send_call(call, cancel)
+
+    def _send_call(self, call: Call, cancel: CancelToken) -> HttpResponse:
+        response = self._session.send(self.endpoint, call, cancel)
+        if self._warnings is not None:
+            self._warnings.note(response, self.endpoint)
+        return response
 
     def _check(self, response: HttpResponse, where: Places) -> None:
         check_status(response, where, self.endpoint.name)

@@ -35,7 +35,8 @@ class EndpointGroup:
         warn: Callable[[str], None],
         on_retry: Callable[[float, WherryError], None],
     ) -> None:
-        self.apis = [DistributionApi(session, endpoint) for endpoint in endpoints]
+        warnings = session.server_warnings(cancel, warn)
+        self.apis = [DistributionApi(session, endpoint, warnings) for endpoint in endpoints]
         self.warn = warn
         self._policy = session.policy
         self._cancel = cancel

@@ -55,8 +55,9 @@ class RepositorySink:
         self.reference = reference
         self._cancel = cancel
         endpoint = session.hosts.endpoints(reference, warn=options.warn)[-1]
-        self.api = WriteApi(session, endpoint)
-        self._reader = DistributionApi(session, endpoint)
+        warnings = session.server_warnings(cancel, options.warn)
+        self.api = WriteApi(session, endpoint, warnings)
+        self._reader = DistributionApi(session, endpoint, warnings)
         self._options = options
         self._calls = HostCalls(endpoint.host, options)
         self._referrers = ReferrersIndexes(self.api, self._reader, self._calls, options.note)

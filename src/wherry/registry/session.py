@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import threading
+import weakref
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -20,9 +21,10 @@ from wherry.registry.http.redirect import origin
 from wherry.registry.http.response import Exchange, HttpResponse
 from wherry.registry.http.transport import Transport
 from wherry.registry.requester import Call, HostState, Requester
+from wherry.registry.server_warnings import ServerWarnings, ShownWarnings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, MutableMapping
 
     from wherry.content.cancel import CancelToken
     from wherry.model.digest import Digest
@@ -76,10 +78,19 @@ class Session:
         self._lock = threading.Lock()
         self._hosts: dict[str, HostState] = collections.defaultdict(HostState)
         self._authenticator: Authenticator | None = None
+        self._shown: MutableMapping[CancelToken, ShownWarnings] = weakref.WeakKeyDictionary()
         self.documents: LruCache[Digest, Document] = LruCache(CACHED_DOCUMENTS, overhead=2048)
         self.configs: LruCache[Digest, bytes] = LruCache(CACHED_CONFIGS, overhead=256)
         self.upload_pauses = HostPauses()
         self.names: LruCache[str, Digest] = LruCache(CACHED_NAMES, overhead=256)
+
+    def server_warnings(self, cancel: CancelToken, warn: Callable[[str], None]) -> ServerWarnings:
+        """Return what shows the warnings of registries, each once for a call of a client.
+
+        ``cancel`` is the token of the call, and ``warn`` is told the warnings.
+        """
+        with self._lock:
+            return ServerWarnings(self._shown.setdefault(cancel, ShownWarnings()), warn)
 
     def close(self) -> None:
         """Close idle connections; tokens and documents stay in memory."""

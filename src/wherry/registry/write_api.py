@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wherry.registry.hosts import Endpoint
     from wherry.registry.http.request_body import StreamBody
     from wherry.registry.http.response import HttpResponse
+    from wherry.registry.server_warnings import ServerWarnings
     from wherry.registry.session import Session
 
 _OK, _CREATED, _NOT_FOUND, _BAD_REQUEST = 200, 201, 404, 400
@@ -48,8 +49,11 @@ class ManifestReceipt(Record):
 class WriteApi:
     """One repository of one registry. Each call is one attempt; nothing is retried."""
 
-    def __init__(self, session: Session, endpoint: Endpoint) -> None:
+    def __init__(
+        self, session: Session, endpoint: Endpoint, warnings: ServerWarnings | None = None
+    ) -> None:
         self._session = session
+        self._warnings = warnings
         self.endpoint = endpoint
         self._name = f"{endpoint.name}/{endpoint.path}"
 
@@ -263,7 +267,12 @@ class WriteApi:
             more_scopes=more_scopes,
             body=body,
         )
-        return self._session.send(self.endpoint, call, cancel)
+        return self._note_warnings(self._session.send(self.endpoint, call, cancel))
+
+    def _note_warnings(self, response: HttpResponse) -> HttpResponse:
+        if self._warnings is not None:
+            self._warnings.note(response, self.endpoint)
+        return response
 
     def _send_to(
         self,
@@ -276,11 +285,12 @@ class WriteApi:
     ) -> HttpResponse:
         call = Call(method, "", self.endpoint.path, _PUSH, headers or {}, stream=stream)
         try:
-            return self._session.send_to(
+            response = self._session.send_to(
                 self.endpoint, location.url, call, cancel, public_only=location.public_only
             )
         except PrivateHost:
             raise private_upload_error(self.endpoint, location.url) from None
+        return self._note_warnings(response)
 
     def _check(self, response: HttpResponse, where: Places) -> None:
         """Raise what a refusal means; release the connection."""

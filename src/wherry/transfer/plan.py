@@ -10,7 +10,8 @@ from wherry.model.record import Record
 from wherry.transfer.collect import collect, keeps_every_root, node_of
 from wherry.transfer.plan_blobs import BlobPlanner, NoMemory
 from wherry.transfer.plan_documents import plan_documents, unchanged
-from wherry.transfer.plan_values import CopyPlan, PlannedName, Rewrite
+from wherry.transfer.plan_values import CopyPlan, Move, PlannedName, Rewrite
+from wherry.transfer.rewrite import added_blobs, describe_losses
 from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
@@ -91,7 +92,15 @@ class _Planner:
         nodes, kept = collect(digest, load(), request.wanted, self._source.document)
         blobs = BlobPlanner(request, self._source, self._sink, self._memory, nodes)
         changes = Rewrite(request.format, kept)
-        unknown = blobs.conversions.keys() - blobs.packed.keys()
+        if request.format == "v2s1":
+            tag = request.names[0] if request.names else ""
+            changes = changes.replace(repository=request.repository, tag=tag)
+        self._warnings += describe_losses(nodes, changes)
+        unknown = {
+            digest: compression
+            for digest, compression in blobs.conversions.items()
+            if digest not in blobs.packed
+        }
         documents = plan_documents(nodes, blobs.packed, unknown, changes, self._source.read)
         root = documents[-1]
         if asked is None:
@@ -107,7 +116,10 @@ class _Planner:
         return self._result(
             root.source,
             documents=documents,
-            blobs=blobs.steps([node for node in nodes if node.digest in lacking], self._cancel),
+            blobs=(
+                *blobs.steps([node for node in nodes if node.digest in lacking], self._cancel),
+                *(map(Move, added_blobs(changes)) if lacking else ()),
+            ),
             names=(*tags, *self._names(root.source.digest, asked)),
             rewrite=changes,
             current_names=asked.current,

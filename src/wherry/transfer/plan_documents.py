@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from wherry.model.manifest import Manifest, parse
 from wherry.transfer.collect import Node
 from wherry.transfer.plan_values import PlannedDocument, Rewrite
-from wherry.transfer.rewrite import rewrite
+from wherry.transfer.rewrite import check_rewrite, rewrite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from wherry.model.compression import Compression
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
     from wherry.transfer.plan_values import CopyPlan
@@ -28,7 +29,7 @@ def unchanged(node: Node) -> PlannedDocument:
 def plan_documents(
     nodes: Sequence[Node],
     packed: Mapping[Digest, Descriptor],
-    unknown: Collection[Digest],
+    unknown: Mapping[Digest, Compression],
     changes: Rewrite,
     read: ReadConfig,
 ) -> tuple[PlannedDocument, ...]:
@@ -37,9 +38,12 @@ def plan_documents(
     Args:
         nodes: The documents at the source, children before parents.
         packed: What layers become.
-        unknown: Layers whose converted form is not known yet.
+        unknown: Layers whose converted form is not known yet, and their new compression.
         changes: How documents change.
         read: Reads a config.
+
+    Raises:
+        Unsupported: A document cannot be converted.
     """
     if not packed and not unknown and changes == Rewrite():
         return tuple(unchanged(node) for node in nodes)
@@ -47,6 +51,7 @@ def plan_documents(
     for node in nodes:
         if waiting.union(unknown).intersection(node.children):
             waiting.add(node.digest)
+    check_rewrite(nodes, packed, unknown, changes, read)
     known = [node for node in nodes if node.digest not in waiting]
     made = {
         node.digest: new

@@ -21,6 +21,7 @@ class CopyRequest(Record):
         wanted: The documents to copy.
         referrers: Whether to copy signatures, SBOMs and other referrers too.
         format: The format to convert documents to; empty keeps it.
+        repository: The repository at the destination, without its registry; may be empty.
         compression: How layers are compressed; None keeps them as they are.
         packs_plain: Whether layers that are not compressed are compressed with gzip.
         force: Send what the destination has already.
@@ -34,6 +35,7 @@ class CopyRequest(Record):
     wanted: Wanted = Wanted()
     referrers: bool = False
     format: str = ""
+    repository: str = ""
     compression: Compression | None = None
     packs_plain: bool = False
     force: bool = False

@@ -155,10 +155,14 @@ class Rewrite(Record):
     Attributes:
         format: ``oci``, ``docker`` or ``v2s1``; empty keeps the format.
         kept: The documents that indexes keep; None keeps all entries.
+        repository: The repository in schema1 manifests, without its registry.
+        tag: The tag in schema1 manifests.
     """
 
     format: str = ""
     kept: frozenset[Digest] | None = None
+    repository: str = ""
+    tag: str = ""
 
 
 class CopyPlan(Record):

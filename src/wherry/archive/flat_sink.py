@@ -1,0 +1,157 @@
+"""Skopeo's flat directories as sinks, with one image or one index."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+from wherry.archive.dir import MANIFEST, VERSION
+from wherry.archive.directory_sink import DirectorySink
+from wherry.archive.formats import VERSION_ENTRY
+from wherry.errors import InvalidDocument, StoreError, Unsupported
+from wherry.model.manifest import digest_of, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import Blob, Receipt
+    from wherry.model.descriptor import Descriptor
+    from wherry.model.digest import Digest
+
+# What skopeo writes: blobs, manifests below an index, layers of version 1.0, signatures.
+_OWN = re.compile(
+    r"([0-9a-f]{64}|[0-9a-f]{128})(\.manifest\.json|\.tar|\.signature-[0-9]+)?|signature-[0-9]+"
+)
+_MARK = "Directory Transport Version: "
+
+
+class FlatSink(DirectorySink):
+    """A directory for one image, which replaces the image that is there.
+
+    The files of the earlier image are removed when the new ``manifest.json`` is in place. One
+    process writes at a time.
+    """
+
+    def __init__(self, path: str, cancel: CancelToken) -> None:
+        self._before: frozenset[str] = frozenset()
+        self._kept: set[str] = set()  # the files of the new image
+        self._begun = False
+        super().__init__(path, cancel)
+
+    def _check(self) -> None:
+        self._before = frozenset(self._directory.names())
+        if not self._before:
+            return
+        others = [each for each in self._before if not _is_own(each)]
+        version = (self._directory.read("", VERSION) or b"").decode("utf-8", "replace")
+        if others:
+            message = f"has other files than those of an image, such as {min(others)}"
+        elif not version.startswith(_MARK):
+            message = f"is not an image directory, and not empty: there is no {VERSION} in it"
+        else:
+            return
+        raise StoreError(message, hint="choose another place, or empty it").within(self.label)
+
+    def _place(self, digest: Digest) -> tuple[str, str]:
+        return "", digest.hex
+
+    def _begin(self) -> None:
+        """Lock the directory and mark it as one of images, before the first file is written."""
+        with self._lock:
+            if not self._begun:
+                self._directory.keep_locked()
+                if self._directory.read("", VERSION) != VERSION_ENTRY.data:
+                    self._directory.write_bytes("", VERSION, VERSION_ENTRY.data or b"")
+                self._begun = True
+
+    def _find(self, descriptor: Descriptor) -> int | None:
+        size = super()._find(descriptor)
+        if size is not None:
+            with self._lock:
+                self._kept.add(descriptor.digest.hex)
+        return size
+
+    def put(
+        self,
+        blob: Blob,
+        *,
+        follow: bool = False,
+        cancel: CancelToken,
+        on_bytes: Callable[[int], None],
+    ) -> Receipt:
+        """Write a blob unless it is there; see `DirectorySink.put`."""
+        with self._errors():
+            self._begin()
+        receipt = super().put(blob, follow=follow, cancel=cancel, on_bytes=on_bytes)
+        with self._lock:
+            self._kept.add(receipt.descriptor.digest.hex)
+        return receipt
+
+    def put_document(
+        self,
+        descriptor: Descriptor,
+        raw: bytes,
+        children: Sequence[tuple[Digest, bool]],
+        cancel: CancelToken,
+    ) -> None:
+        """Write a document under its digest; `name` tells which one is the root. Idempotent.
+
+        Raises:
+            StoreError: The directory cannot be written.
+        """
+        del children, cancel
+        name = _document(descriptor.digest)
+        with self._errors():
+            self._begin()
+            self._directory.write_bytes("", name, raw)
+        with self._lock:
+            self._kept.add(name)
+
+    def resolve(self, name: str) -> Digest | None:
+        """Return the digest of the image; a flat directory has no names."""
+        with self._errors():
+            found = self._root()
+        return found if name in {"", str(found)} else None
+
+    def _root(self) -> Digest | None:
+        if self._names:
+            return self._names[""].digest
+        raw = self._directory.read("", MANIFEST)
+        try:
+            return None if raw is None else digest_of(parse(raw, ""))
+        except (InvalidDocument, Unsupported):  # it is replaced
+            return None
+
+    def _check_name(self, name: str) -> None:
+        if name:
+            raise Unsupported("a flat directory cannot hold a name", hint="use oci:")
+
+    def _commit(self) -> None:
+        directory, root = self._directory, _document(self._names[""].digest)
+        if root in self._kept:
+            directory.rename(root, MANIFEST)
+            for name in directory.names():
+                if _OWN.fullmatch(name) and name not in self._kept:
+                    directory.remove(name)
+        if not directory.publish():
+            message = "another process has written it meanwhile"
+            raise StoreError(message, hint="try again").within(self.label)
+
+    def _roll_back(self) -> None:
+        """Remove the files that were added to an existing directory."""
+        if self._begun and not self._directory.is_new:
+            with contextlib.suppress(OSError):
+                for name in self._kept - self._before:
+                    self._directory.remove(name)
+                if VERSION not in self._before:
+                    self._directory.remove(VERSION)
+
+
+def _is_own(name: str) -> bool:
+    return name in {MANIFEST, VERSION} or _OWN.fullmatch(name) is not None
+
+
+def _document(digest: Digest) -> str:
+    return f"{digest.hex}.{MANIFEST}"

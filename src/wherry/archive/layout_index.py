@@ -1,0 +1,106 @@
+"""The ``index.json`` of a layout that names are added to. This module does no I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wherry.archive.formats import name_annotations
+from wherry.archive.layout_names import parse_layout_name
+from wherry.archive.oci import IMAGE_NAME, INDEX, REF_NAME
+from wherry.errors import InvalidDigest
+from wherry.model import gojson
+from wherry.model._fields import load_object
+from wherry.model.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from wherry.model.descriptor import Descriptor
+
+_MAX_DEPTH = 8
+_NAMES = (IMAGE_NAME, REF_NAME)
+
+
+def read_index(raw: bytes | None) -> dict[str, Any]:
+    """Parse an ``index.json``; None stands for that of an empty layout.
+
+    Raises:
+        InvalidDocument: It is not an object with a list of entries.
+    """
+    if raw is None:
+        return {"schemaVersion": 2, "manifests": []}
+    fields = load_object(raw, INDEX, max_depth=_MAX_DEPTH)
+    entries = fields.array("manifests")
+    return {**fields.value, "manifests": list(entries)}
+
+
+def find_root(index: dict[str, Any], name: str) -> Digest | None:
+    """Return the digest of the entry with a name, or of the only entry for an empty name."""
+    entries = _objects(index["manifests"])
+    found = {str(each.get("digest")) for each in entries if not name or name in _names(each)}
+    if len(found) != 1:
+        return None
+    try:
+        return Digest.parse(found.pop())
+    except InvalidDigest:
+        return None
+
+
+def name_roots(index: dict[str, Any], names: Iterable[tuple[str, Descriptor]]) -> bytes:
+    """Return an ``index.json`` in which names stand for other roots.
+
+    As with skopeo, a root that loses its last name stays in the layout without a name. Entries
+    and fields that have nothing to do with the names are kept.
+
+    Args:
+        index: The parsed index, which is changed.
+        names: The names with their roots. An empty name adds the root without a name.
+    """
+    for name, root in names:
+        _name(index["manifests"], name, root)
+    return gojson.encode(index).encode("utf-8")
+
+
+def _name(entries: list[Any], name: str, root: Descriptor) -> None:
+    if name:
+        for other in _objects(entries):
+            if other.get("digest") != root.digest:
+                _take_name(other, name)
+    same = [each for each in _objects(entries) if each.get("digest") == root.digest]
+    if any(name in _names(each) or not name for each in same):
+        return
+    unnamed = [each for each in same if not _names(each)]
+    entry: dict[str, Any] = unnamed[0] if unnamed else {}
+    if not unnamed:
+        entry = {
+            "mediaType": root.media_type,
+            "digest": str(root.digest),
+            "size": root.size,
+        }
+        entries.append(entry)
+    if name:
+        noted = entry.get("annotations") or {}
+        entry["annotations"] = noted | name_annotations(name, parse_layout_name(name))
+
+
+def _take_name(entry: dict[str, Any], name: str) -> None:
+    """Remove a name from an entry; with a whole name, the tag beside it goes too."""
+    names = entry.get("annotations")
+    if not isinstance(names, dict) or name not in _names(entry):
+        return
+    gone = _NAMES if names.get(IMAGE_NAME) == name else (REF_NAME,)
+    for key in gone:
+        names.pop(key, None)
+    if not names:
+        del entry["annotations"]
+
+
+def _names(entry: dict[str, Any]) -> set[str]:
+    annotations = entry.get("annotations")
+    if not isinstance(annotations, dict):
+        return set()
+    return {str(annotations[key]) for key in _NAMES if annotations.get(key)}
+
+
+def _objects(entries: list[Any]) -> list[dict[str, Any]]:
+    return [each for each in entries if isinstance(each, dict)]

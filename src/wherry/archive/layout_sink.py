@@ -1,0 +1,130 @@
+"""OCI image layouts as sinks (OCI image spec, image-layout.md)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from wherry.archive.directory_sink import DirectorySink
+from wherry.archive.formats import MARK_ENTRY
+from wherry.archive.layout_index import find_root, name_roots, read_index
+from wherry.archive.layout_names import parse_layout_name
+from wherry.archive.oci import INDEX, MARK
+from wherry.archive.oci_archive_sink import check_digest
+from wherry.archive.output_directory import OutputDirectory
+from wherry.errors import InvalidDigest, InvalidDocument, StoreError, Unsupported
+from wherry.model._fields import load_object
+from wherry.model.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wherry.content.cancel import CancelToken
+    from wherry.model.descriptor import Descriptor
+
+_BLOBS = "blobs"
+
+
+class LayoutSink(DirectorySink):
+    """A layout to add images to. Thread-safe, also between processes.
+
+    A layout that did not exist appears whole at the end of the ``with`` block. In an existing
+    one, blobs are visible at once, and ``index.json`` changes at the end, under a lock on the
+    directory.
+    """
+
+    def _check(self) -> None:
+        names = set(self._directory.names())
+        raw = self._directory.read("", MARK)
+        if raw is None and names - {_BLOBS}:
+            message = "is not an OCI layout, and not empty"
+            hint = "choose another place, or empty it"
+            raise StoreError(message, hint=hint).within(self.label)
+        if raw is not None:
+            _check_version(raw, self.label)
+            self._read_index()
+
+    def _read_index(self) -> dict[str, object]:
+        try:
+            return read_index(self._directory.read("", INDEX))
+        except InvalidDocument as error:
+            raise error.within(self.label) from None
+
+    def _place(self, digest: Digest) -> tuple[str, str]:
+        return f"{_BLOBS}/{digest.algorithm}", digest.hex
+
+    def put_document(
+        self,
+        descriptor: Descriptor,
+        raw: bytes,
+        children: Sequence[tuple[Digest, bool]],
+        cancel: CancelToken,
+    ) -> None:
+        """Write a document, or replace a damaged one; idempotent.
+
+        Raises:
+            Unsupported: The document is a signed schema1 manifest.
+            StoreError: The layout cannot be written.
+        """
+        del children, cancel
+        check_digest(descriptor, raw)
+        place = self._place(descriptor.digest)
+        with self._errors():
+            if self._directory.size(*place) == len(raw) and self._directory.read(*place) == raw:
+                return
+            self._directory.write_bytes(*place, raw)
+
+    def resolve(self, name: str) -> Digest | None:
+        """Return the root that a name stands for; for a digest, whether its document is there."""
+        if name in self._names:
+            return self._names[name].digest
+        try:
+            digest = Digest.parse(name)
+        except InvalidDigest:
+            with self._errors():
+                return find_root(self._read_index(), name)
+        with self._errors():
+            return None if self._directory.size(*self._place(digest)) is None else digest
+
+    def _check_name(self, name: str) -> None:
+        if name:
+            parse_layout_name(name)
+
+    def _commit(self) -> None:
+        self._write_names(self._directory)
+        if not self._directory.publish():
+            self._merge()
+
+    def _roll_back(self) -> None:
+        """Leave blobs where they are: another writer may rely on them."""
+
+    def _write_names(self, directory: OutputDirectory) -> None:
+        with directory.locked(self._cancel):
+            if directory.read("", MARK) is None:
+                directory.write_bytes("", MARK, MARK_ENTRY.data or b"")
+            index = read_index(directory.read("", INDEX))
+            before = json.dumps(index)
+            changed = name_roots(index, self._names.items())
+            if json.dumps(index) != before:
+                directory.write_bytes("", INDEX, changed)
+
+    def _merge(self) -> None:
+        """Move the blobs to a layout that another writer has made meanwhile."""
+        made, self._directory = self._directory, OutputDirectory(self.label)
+        try:
+            self._check()
+            for algorithm in made.names(_BLOBS):
+                self._directory.move_from(made, f"{_BLOBS}/{algorithm}")
+            self._write_names(self._directory)
+        finally:
+            made.close()
+
+
+def _check_version(raw: bytes, path: str) -> None:
+    try:
+        version = load_object(raw, MARK, max_depth=8).text("imageLayoutVersion")
+    except InvalidDocument as error:
+        raise error.within(path) from None
+    if version.partition(".")[0] != "1":
+        message = f"OCI layouts of version {version[:20]!r} are not supported"
+        raise Unsupported(message).within(path)

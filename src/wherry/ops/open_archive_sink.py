@@ -1,0 +1,53 @@
+"""Opening archives and layouts that a copy writes to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.errors import InvalidReference
+from wherry.model.address import Where
+
+if TYPE_CHECKING:
+    from wherry.archive.directory_sink import DirectorySink
+    from wherry.archive.tar_sink import TarSink
+    from wherry.content.cancel import CancelToken
+    from wherry.model.address import Address
+
+
+def open_archive_sink(address: Address, cancel: CancelToken) -> TarSink | DirectorySink:
+    """Open an archive or layout to write to; nothing is written before the first blob.
+
+    Returns:
+        A sink that is a context manager. The end of its block makes the image visible, unless
+        the block fails.
+
+    Raises:
+        InvalidReference: The address has a digest, a position or a name that cannot be given.
+        NotFound: The directory above does not exist.
+        StoreError: There is something else at the path, or it cannot be read.
+        Unsupported: The layout has an unknown version.
+    """
+    if address.digest is not None or address.position is not None:
+        text = str(address)
+        raise InvalidReference(
+            "the name of a new image is neither a digest nor a position",
+            text=text,
+            position=text.index("@", len(f"{address.where}:{address.path}")),
+        )
+    match address.where:
+        case Where.OCI:
+            from wherry.archive.layout_sink import LayoutSink
+
+            return LayoutSink(address.path, cancel)
+        case Where.DIR:
+            from wherry.archive.flat_sink import FlatSink
+
+            return FlatSink(address.path, cancel)
+        case Where.OCI_ARCHIVE:
+            from wherry.archive.oci_archive_sink import OciArchiveSink
+
+            return OciArchiveSink(address.path)
+        case _:
+            from wherry.archive.docker_archive_sink import DockerArchiveSink
+
+            return DockerArchiveSink(address.path)
