@@ -760,6 +760,61 @@ class Client:
         record = import_layer(local, as_source(source), name, options, access)
         return Image(target, record.manifest, record)
 
+    # Deleting from registries
+
+    @public_call
+    def delete(
+        self,
+        reference: str | Reference,
+        *,
+        force: bool = False,
+        untag: bool = False,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> wherry.types.DeleteResult:
+        """Delete a manifest or index from a registry, with all its tags; or a tag alone.
+
+        The images of an index stay, and so do blobs, until the registry collects its garbage.
+
+        Args:
+            reference: What to delete; ``latest`` where it has neither tag nor digest. A digest
+                decides, whatever tag is beside it.
+            force: Delete a manifest that has other tags too. They are not looked for then.
+            untag: Remove only the tag. The manifest and its other tags stay.
+
+        Raises:
+            StillTagged: The manifest has other tags.
+            RegistryError: The registry does not delete.
+        """
+        from wherry.ops.delete import DeleteOptions, delete
+
+        options = DeleteOptions(force, untag, self._context.settings.jobs)
+        access = self._context.access(None, on_event, cancel)
+        return delete(as_reference(reference), access, options)
+
+    @public_call
+    def plan_delete(
+        self,
+        reference: str | Reference,
+        *,
+        force: bool = False,
+        untag: bool = False,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> wherry.types.DeletePlan:
+        """Return what `delete` would remove, and change nothing.
+
+        Args:
+            reference: As for `delete`.
+            force: Do not look for other tags.
+            untag: As for `delete`.
+        """
+        from wherry.ops.delete import DeleteOptions, plan_delete
+
+        options = DeleteOptions(force, untag, self._context.settings.jobs)
+        access = self._context.access(None, on_event, cancel)
+        return plan_delete(as_reference(reference), access, options)
+
     # Checking and repairing
 
     @public_call

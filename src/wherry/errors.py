@@ -16,6 +16,7 @@
     ├── NetworkError         no response: refused, timed out, cut off, not trusted
     ├── IntegrityError       content that does not match its digest, size or DiffID
     │   └── UnsafeArchive    an archive or layout that points outside of itself
+    ├── StillTagged          a manifest has other tags, which would go with it
     ├── Unsupported          well formed, but this operation cannot handle it
     ├── StoreError           the local store or an archive cannot be read or written
     │   └── StoreFull        no space is left on the disk
@@ -277,6 +278,18 @@ class UnsafeArchive(IntegrityError):
         super().__init__(message, expected="a safe archive", actual=message, hint=hint)
         self.member = member
         self.within(member)
+
+
+class StillTagged(WherryError):
+    """A manifest is not deleted, because other tags of its repository would go with it.
+
+    Attributes:
+        tags: The other tags.
+    """
+
+    def __init__(self, message: str, *, tags: Sequence[str], hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.tags = tuple(tags)
 
 
 class Unsupported(WherryError):

@@ -139,6 +139,7 @@ RULES = {
     "store": Rule("a wherry.Store or a path", _is_store, _is_given, quoted=True),
     "tags": FLAG,
     "timeout": NUMBER,
+    "untag": FLAG,
     "username": TEXT,
     "verify_layers": FLAG,
     "verify_signatures": FLAG,

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from wherry.model.schema1 import Schema1Layer as Schema1Layer
     from wherry.model.schema1_signatures import Signature as Signature
     from wherry.ops.copy_choice import CopyArguments as CopyArguments
+    from wherry.ops.delete import DeletePlan as DeletePlan
+    from wherry.ops.delete import DeleteResult as DeleteResult
     from wherry.ops.history import HistoryStep as HistoryStep
     from wherry.ops.login import LogoutResult as LogoutResult
     from wherry.ops.platforms import PlatformImage as PlatformImage
@@ -62,6 +64,8 @@ _HOMES = {
     "CheckReport": "wherry.store.check",
     "CopyArguments": "wherry.ops.copy_choice",
     "CopyResult": "wherry.transfer.execute",
+    "DeletePlan": "wherry.ops.delete",
+    "DeleteResult": "wherry.ops.delete",
     "Descriptor": "wherry.model.descriptor",
     "Document": "wherry.model.manifest",
     "DocumentFault": "wherry.model.problem",

@@ -107,6 +107,7 @@ def test_no_advice_for_unknown_options(wherry: Wherry, arguments: list[str]) -> 
         (["repos", "x"], "wherry catalog HOST"),
         (["prune"], "wherry gc"),
         (["rmi", "x"], "wherry rm"),
+        (["remove", "x"], "wherry delete"),
         (["export", "x"], "wherry save"),
         (["image", "ls"], "wherry images"),
         (["image", "rm", "x"], "wherry rm"),

@@ -54,7 +54,7 @@ for names, values in (
         TEXTS,
     ),
     ("reference registry since username", TEXTS),
-    ("all_platforms dangling dry_run force foreign insecure offline tags", FLAGS),
+    ("all_platforms dangling dry_run force foreign insecure offline tags untag", FLAGS),
     ("verify_layers verify_signatures", FLAGS),
     ("on_event on_failure on_progress on_request on_warning", [5, "print"]),
     ("digest", [5, b"sha256:", ["sha256:"]]),

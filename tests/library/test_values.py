@@ -74,6 +74,7 @@ def values(fake: FakeRegistry, client: wherry.Client, tmp_path: Path) -> list[An
     client.login(fake.host, "me", "secret")
     found += [client.logout(fake.host), client.digest(name), client.referrers(name)]
     found += [store, store.check(), store.usage(), store.gc(dry_run=True)]
+    found += [client.plan_delete(name), client.delete(f"{fake.host}/team/old:t")]
     found += [types.Limits(), store.tag(name, "other:1"), store.remove("other:1")]
     return found
 

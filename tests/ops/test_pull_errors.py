@@ -142,7 +142,7 @@ def test_every_error_that_a_pull_raises_is_here() -> None:
         for found in vars(library.errors).values()
         if isinstance(found, type) and issubclass(found, WherryError)
     }
-    others = {library.InvalidDigest, library.Ambiguous, library.errors.UnsafeArchive}
+    others = {library.InvalidDigest, library.Ambiguous, library.UnsafeArchive, library.StillTagged}
     assert every - kinds == {WherryError, *others}
 
 

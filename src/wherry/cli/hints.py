@@ -34,7 +34,7 @@ class Hint(Record):
 _LISTS = "`wherry images` lists the store, `wherry tags NAME` the tags of a repository"
 _TAGS = "`wherry tags NAME` lists the tags of a repository, `wherry catalog HOST` repositories"
 _SEARCH = "registries are not searched; `wherry catalog HOST` lists the repositories of some"
-_REMOVES = "`wherry rm` removes images from the store"
+_REMOVES = "`wherry rm` removes images from the store, `wherry delete` from registries"
 _COLLECTS = "`wherry gc` removes images and layers without a name"
 _PULLS = "`wherry pull` pulls images"
 _BUILDS = "wherry builds no images; `wherry import` makes one from a tar or directory"
@@ -51,7 +51,7 @@ COMMANDS = {
     "ls list list-images": _LISTS,
     "list-tags repo repos repository repositories": _TAGS,
     "search": _SEARCH,
-    "rmi remove delete del": _REMOVES,
+    "rmi remove del": _REMOVES,
     "prune clean cleanup": _COLLECTS,
     "fetch get download": _PULLS,
     "build bud buildx builder commit": _BUILDS,

@@ -47,6 +47,7 @@ _GROUPS = {
         "blob": "Print a blob, and verify its digest.",
         "referrers": "List the referrers of an image: signatures, SBOMs.",
         "history": "Show the build steps of an image.",
+        "delete": "Delete images or tags from registries.",
         "validate": "Check a whole image and report every finding.",
     },
     "The store": {

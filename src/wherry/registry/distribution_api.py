@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from wherry.registry.session import Session
 
 MAX_TAG_PAGE = 16 * 2**20  # bytes of one page of a tag list
-_OK, _BAD_METHOD = 200, 405
+_OK = 200
+_NO_HEAD = {401, 405, 501}  # 401: see `Session.send`
 _NO_API = {404, 405, 501}
 _GENERIC = {mediatype.OCI_INDEX, "application/json", "application/octet-stream", "text/plain", ""}
 _ACCEPT = ", ".join(mediatype.ACCEPT)
@@ -54,6 +55,13 @@ class ManifestResponse(Record):
         except WherryError as error:
             error.transient = error.transient or not self.is_framed
             raise
+
+
+class ManifestHead(Record):
+    """What a registry says about a manifest without sending it; either may be missing."""
+
+    digest: Digest | None
+    media_type: str
 
 
 class ReferrersPage(Record):
@@ -90,17 +98,21 @@ class DistributionApi:
             return None
         return _digest(response.header("Docker-Content-Digest"))
 
-    def find_tag(self, tag: str, cancel: CancelToken) -> Digest | None:
-        """Return the digest that a HEAD states for a tag; None unless it states one.
+    def stat_manifest(self, tag_or_digest: str, cancel: CancelToken) -> ManifestHead:
+        """Return what a HEAD says about a manifest; nothing if the registry refuses HEAD.
 
         Raises:
-            NotFound: The repository has no such tag.
+            NotFound: The repository has no such manifest.
         """
-        response = self._send("HEAD", f"manifests/{tag}", cancel, accept=_ACCEPT)
+        response = self._send("HEAD", f"manifests/{tag_or_digest}", cancel, accept=_ACCEPT)
         response.drain()
-        if response.status in {_OK, _BAD_METHOD}:
-            return _digest(response.header("Docker-Content-Digest"))
-        raise error_for_response(response, b"", self._where(tag), self.endpoint.name)
+        if response.status in _NO_HEAD:
+            return ManifestHead(None, "")
+        self._check(response, self._where(tag_or_digest))
+        return ManifestHead(
+            _digest(response.header("Docker-Content-Digest")),
+            mediatype.essence(response.header("Content-Type")),
+        )
 
     def get_manifest(self, tag_or_digest: str, cancel: CancelToken) -> ManifestResponse:
         """Fetch a document without verifying it."""

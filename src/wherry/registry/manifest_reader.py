@@ -56,7 +56,7 @@ class ManifestReader:
         """Return the digest of a tag; None if the registry has no such tag."""
 
         def find(api: DistributionApi) -> Digest:
-            return api.find_tag(tag, self._cancel) or self.get_tag(api, tag)[0]
+            return api.stat_manifest(tag, self._cancel).digest or self.get_tag(api, tag)[0]
 
         try:
             return self._endpoints.ask_each(find, registry_first=True)

@@ -62,11 +62,26 @@ def error_for_response(
 
 def unexpected_status_error(response: HttpResponse, body: bytes, where: Places) -> RegistryError:
     """Return the exception for a status that has no exception of its own."""
+    return _refusal(
+        response,
+        body,
+        where,
+        f"{response.request.method} {response.url} was answered by {{}}",
+    )
+
+
+def deletion_error(response: HttpResponse, body: bytes, where: Places) -> RegistryError:
+    """Return the exception for a registry that does not delete what it was asked to."""
+    return _refusal(response, body, where, "the registry does not delete it ({})")
+
+
+def _refusal(response: HttpResponse, body: bytes, where: Places, form: str) -> RegistryError:
+    """Return an exception; ``form`` has a place for the status and what the server said."""
     codes, said = _read_errors(body)
     said = _without_secrets(said, response.request)
     text = f"{response.status} {said}" if said else str(response.status)
     return RegistryError(
-        f"{response.request.method} {response.url} was answered by {text}",
+        form.format(text),
         status=response.status,
         method=response.request.method,
         url=response.url,

@@ -9,7 +9,7 @@ from wherry.errors import Denied, IntegrityError, NotFound, Unauthorized
 from wherry.model.record import Record
 from wherry.registry.http.connect_errors import PrivateHost
 from wherry.registry.requester import Call
-from wherry.registry.status_errors import MAX_ERROR, error_for_response
+from wherry.registry.status_errors import MAX_ERROR, deletion_error, error_for_response
 from wherry.registry.stored_digest import check_stored_digest, confirms_subject, named_digest
 from wherry.registry.upload_location import (
     UploadLocation,
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from wherry.registry.server_warnings import ServerWarnings
     from wherry.registry.session import Session
 
-_OK, _CREATED, _NOT_FOUND, _BAD_REQUEST = 200, 201, 404, 400
+_OK, _CREATED, _ACCEPTED, _NOT_FOUND = 200, 201, 202, 404
+_UNDELETABLE = {400, 405, 409, 412, 422, 501}
 _PUSH, _DELETE = "pull,push", "pull,push,delete"
 _OCTETS = {"Content-Type": "application/octet-stream"}
 
@@ -228,21 +229,39 @@ class WriteApi:
         return named_digest(response)
 
     def delete_manifest(self, digest: Digest, cancel: CancelToken) -> None:
-        """Delete a manifest, with all its tags."""
+        """Delete a manifest, with all its tags.
+
+        Raises:
+            NotFound: The repository does not have it, or the registry does not delete it.
+            RegistryError: The registry does not delete it.
+        """
         self._delete(f"manifests/{digest}", (f"{self._name}@{digest}",), cancel)
 
-    def delete_tag(self, tag: str, cancel: CancelToken) -> None:
-        """Delete a tag (OCI distribution spec 1.1, Deleting tags); not all registries can."""
-        self._delete(f"manifests/{tag}", (f"{self._name}:{tag}",), cancel)
+    def delete_tag(self, tag: str, cancel: CancelToken) -> bool:
+        """Delete a tag (OCI distribution spec 1.1, Deleting tags).
+
+        Returns:
+            Whether the registry has accepted it by 202; another success proves nothing.
+
+        Raises:
+            NotFound: There is no such tag, or the registry does not delete tags.
+            RegistryError: The registry does not delete tags.
+        """
+        status = self._delete(f"manifests/{tag}", (f"{self._name}:{tag}",), cancel)
+        return status == _ACCEPTED
 
     def delete_blob(self, digest: Digest, cancel: CancelToken) -> None:
-        """Delete a blob from the repository."""
+        """Delete a blob from the repository; raises as `delete_manifest` does."""
         self._delete(f"blobs/{digest}", self._blob(digest), cancel)
 
     # Requests
 
-    def _delete(self, path: str, where: Places, cancel: CancelToken) -> None:
-        self._check(self._send("DELETE", path, cancel, actions=_DELETE), where)
+    def _delete(self, path: str, where: Places, cancel: CancelToken) -> int:
+        response = self._send("DELETE", path, cancel, actions=_DELETE)
+        if response.status in _UNDELETABLE:
+            raise deletion_error(response, response.read_secret(MAX_ERROR), where)
+        self._check(response, where)
+        return response.status
 
     def _send(
         self,

@@ -50,7 +50,7 @@ def find_binary(name: str) -> str | None:
 class Distribution:
     """A ``docker-registry`` on a free port of 127.0.0.1; use it as a context manager.
 
-    Deleting is allowed. Entering raises `FileNotFoundError` if the program is not installed, and
+    Entering raises `FileNotFoundError` if the program is not installed, and
     `RuntimeError` if it does not start.
 
     Args:
@@ -60,6 +60,7 @@ class Distribution:
         tls: Files of the certificate and its key.
         schema1: Whether the registry accepts signed schema1 manifests.
         redirect: Whether the registry redirects clients to ``storage`` for blobs.
+        deletes: Whether the registry deletes; Distribution's own default is not to.
         binary: The path of the program; by default `find_binary` looks for it.
 
     Attributes:
@@ -78,6 +79,7 @@ class Distribution:
         tls: tuple[Path, Path] | None = None,
         schema1: bool = False,
         redirect: bool = False,
+        deletes: bool = True,
         binary: str | None = None,
     ) -> None:
         self.root = root
@@ -89,6 +91,7 @@ class Distribution:
         self._tokens = tokens
         self._tls = tls
         self._schema1 = schema1
+        self._deletes = deletes
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
 
@@ -266,7 +269,7 @@ class Distribution:
             "log": {"level": "info"},
             "storage": {
                 "filesystem": {"rootdirectory": str(self.root / "data")},
-                "delete": {"enabled": True},
+                "delete": {"enabled": self._deletes},
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
             "http": http,
