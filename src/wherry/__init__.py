@@ -86,22 +86,24 @@ __all__ = [
     "pull",
 ]
 
-# The modules of the names above, the lightest first. A module is imported when one of its names
+# The modules of the names above that are not errors. A module is imported when one of its names
 # is used, so that `import wherry` costs next to nothing.
-_HOMES = (
-    "wherry.errors",
-    "wherry.content.events",
-    "wherry.content.cancel",
-    "wherry.model.digest",
-    "wherry.model.platform",
-    "wherry.model.reference",
-    "wherry.model.address",
-    "wherry.image",
-    "wherry.image_store",
-    "wherry.client",
-    "wherry.model.inspection",
-    "wherry.plan",
-)
+_HOMES = {
+    "Address": "wherry.model.address",
+    "CancelToken": "wherry.content.cancel",
+    "Client": "wherry.client",
+    "Digest": "wherry.model.digest",
+    "Event": "wherry.content.events",
+    "Image": "wherry.image",
+    "Inspection": "wherry.model.inspection",
+    "Layer": "wherry.image",
+    "Plan": "wherry.plan",
+    "Platform": "wherry.model.platform",
+    "Reference": "wherry.model.reference",
+    "Status": "wherry.content.events",
+    "Store": "wherry.image_store",
+    "pull": "wherry.client",
+}
 
 
 if not TYPE_CHECKING:  # a type checker reads the imports above, and sees misspelt names
@@ -112,11 +114,9 @@ if not TYPE_CHECKING:  # a type checker reads the imports above, and sees misspe
         if name == "types":
             return importlib.import_module("wherry.types")
         if name in __all__:
-            for home in _HOMES:
-                module = importlib.import_module(home)
-                if hasattr(module, name):
-                    globals()[name] = getattr(module, name)
-                    return globals()[name]
+            home = importlib.import_module(_HOMES.get(name, "wherry.errors"))
+            globals()[name] = getattr(home, name)
+            return globals()[name]
         raise AttributeError(f"module 'wherry' has no attribute {name!r}")
 
 

@@ -549,9 +549,10 @@ class Client:
         """
         from wherry.ops.copy import copy
 
-        access = self._context.access(plan.store, on_event, cancel)
-        origin, destination = as_address(plan.source), as_destination(plan.destination)
-        return copy(origin, destination, plan.choice, access, plan.steps)
+        steps, choice, store = plan._parts()  # noqa: SLF001 - no caller has a use for them
+        access = self._context.access(store, on_event, cancel)
+        origin, destination = as_address(steps.source), as_destination(steps.destination)
+        return copy(origin, destination, choice, access, steps)
 
     @public_call
     def push(

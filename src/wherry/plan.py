@@ -2,85 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import wherry
-from wherry.model.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from wherry.ops.copy_choice import CopyChoice
-    from wherry.transfer.plan_values import Convert, CopyPlan, Mount, Move, PlannedDocument, Skip
+    from wherry.transfer.plan_values import CopyPlan
 
 
-class Plan(Record):
+class Plan:
     """What a copy will do: blobs to move, documents to write, names to set.
 
     A plan is a value: it can be printed, compared and pickled. ``str()`` is one line for people,
     `to_json` has everything. The root of the image is fixed: a tag that moves changes nothing.
-
-    Attributes:
-        steps: The plan itself.
-        choice: What was asked for.
-        store: The path of the store that a source or destination ``store:`` means.
+    `Client.plan_copy` makes plans.
     """
 
-    steps: CopyPlan
-    choice: CopyChoice
-    store: str | None = None
+    def __init__(self, steps: Any, choice: Any, store: str | None) -> None:
+        # Only `Client.plan_copy` makes plans, so the types of the parts are not public.
+        self._steps: CopyPlan = steps
+        self._choice: CopyChoice = choice
+        self._store = store
+
+    def _parts(self) -> tuple[CopyPlan, CopyChoice, str | None]:
+        """Return what `Client.execute` takes of a plan."""
+        return self._steps, self._choice, self._store
+
+    def __eq__(self, other: object) -> bool:
+        return self.__dict__ == other.__dict__ if isinstance(other, Plan) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self._steps.root, self._steps.source, self._steps.destination))
 
     def __str__(self) -> str:
-        return self.steps.summary
+        return self._steps.summary
+
+    def __repr__(self) -> str:
+        return f"<Plan {self.source} to {self.destination}: {self}>"
 
     @property
     def source(self) -> str:
         """The address to copy from."""
-        return self.steps.source
+        return self._steps.source
 
     @property
     def destination(self) -> str:
         """The address to copy to."""
-        return self.steps.destination
+        return self._steps.destination
 
     @property
     def bytes_to_move(self) -> int:
         """Bytes of the blobs to send, as they are at the source."""
-        return self.steps.bytes_to_move
+        return self._steps.bytes_to_move
 
     @property
-    def moves(self) -> tuple[Move | Convert, ...]:
+    def moves(self) -> tuple[wherry.types.Move | wherry.types.Convert, ...]:
         """The blobs to send, as they are or converted."""
-        return self.steps.moves
+        return self._steps.moves
 
     @property
-    def mounts(self) -> tuple[Mount, ...]:
+    def mounts(self) -> tuple[wherry.types.Mount, ...]:
         """The blobs to mount from another repository of the destination's registry."""
-        return self.steps.mounts
+        return self._steps.mounts
 
     @property
-    def skips(self) -> tuple[Skip, ...]:
+    def skips(self) -> tuple[wherry.types.Skip, ...]:
         """The blobs that the destination has."""
-        return self.steps.skips
+        return self._steps.skips
 
     @property
-    def documents(self) -> tuple[PlannedDocument, ...]:
+    def documents(self) -> tuple[wherry.types.PlannedDocument, ...]:
         """The manifests and indexes to write."""
-        return self.steps.writes
+        return self._steps.writes
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names to set."""
-        return tuple(each.name for each in self.steps.names)
+        return tuple(each.name for each in self._steps.names)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know, such as digests that change."""
-        return self.steps.notes
+        return self._steps.notes
 
     def to_json(self) -> dict[str, Any]:
         """Return the whole plan for `json.dumps`."""
-        return self.steps.to_json()
+        return self._steps.to_json()
 
     def execute(
         self,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wherry.content.verify import RawLimit as RawLimit
     from wherry.image_store import StoreOrPath as StoreOrPath
     from wherry.model.address import Where as Where
+    from wherry.model.compression import Compression as Compression
     from wherry.model.config import History as History
     from wherry.model.config import ImageConfig as ImageConfig
     from wherry.model.descriptor import Descriptor as Descriptor
@@ -56,12 +57,19 @@ if TYPE_CHECKING:
     from wherry.store.removal import RemovalReport as RemovalReport
     from wherry.store.usage import Usage as Usage
     from wherry.transfer.execute import CopyResult as CopyResult
+    from wherry.transfer.plan_values import Convert as Convert
+    from wherry.transfer.plan_values import Mount as Mount
+    from wherry.transfer.plan_values import Move as Move
+    from wherry.transfer.plan_values import PlannedDocument as PlannedDocument
+    from wherry.transfer.plan_values import Skip as Skip
 
     Hash: TypeAlias = _Hash
 
 # The module of each type, and its name there if it differs.
 _HOMES = {
     "CheckReport": "wherry.store.check",
+    "Compression": "wherry.model.compression",
+    "Convert": "wherry.transfer.plan_values",
     "CopyArguments": "wherry.ops.copy_choice",
     "CopyResult": "wherry.transfer.execute",
     "DeletePlan": "wherry.ops.delete",
@@ -87,9 +95,12 @@ _HOMES = {
     "LogoutResult": "wherry.ops.login",
     "Lookup": "wherry.ops.why",
     "Manifest": "wherry.model.manifest",
+    "Mount": "wherry.transfer.plan_values",
+    "Move": "wherry.transfer.plan_values",
     "NameCandidate": "wherry.registry.hosts",
     "NameReport": "wherry.ops.why",
     "Order": "wherry.ops.tags",
+    "PlannedDocument": "wherry.transfer.plan_values",
     "PlatformImage": "wherry.ops.platforms",
     "RawLimit": "wherry.content.verify",
     "RebuildReport": "wherry.store.rebuild",
@@ -98,6 +109,7 @@ _HOMES = {
     "SaveResult": "wherry.ops.save",
     "Schema1": "wherry.model.schema1",
     "Signature": "wherry.model.schema1_signatures",
+    "Skip": "wherry.transfer.plan_values",
     "StoreOrPath": "wherry.image_store",
     "StoreProblem": "wherry.store.check",
     "TarFile": "tarfile",

@@ -38,6 +38,7 @@ WRONG: dict[str, list[Any]] = {
     "names": [5, [], (), b"alpine", [5], ["alpine", None], {"alpine": 1}, iter(["alpine"])],
     "order": CHOICES,
     "output": [5, ["a.tar"], b"a.tar", ""],
+    "plan": TEXTS,
     "platform": [5, ["linux/amd64"], b"linux/amd64", ("linux", "amd64"), {"os": "linux"}],
     "problems": [5, "alpine", [5], ["sha256:"]],
     "retries": [*NUMBERS, 1.5],
@@ -50,9 +51,10 @@ WRONG: dict[str, list[Any]] = {
 for names, values in (
     ("authfile path registries_conf", [5, ["a"], b"a", ""]),
     (
-        "address artifact_type before image matching message name parent password patterns",
+        "address artifact_type before destination image matching message name origin parent",
         TEXTS,
     ),
+    ("password patterns", TEXTS),
     ("reference registry since username", TEXTS),
     ("all_platforms dangling dry_run force foreign insecure offline tags untag", FLAGS),
     ("verify_layers verify_signatures", FLAGS),
@@ -87,7 +89,7 @@ def parameters() -> list[tuple[str, str, inspect.Parameter]]:
         (owner, function.__name__, parameter)
         for owner, function in calls()
         for parameter in inspect.signature(function).parameters.values()
-        if parameter.name != "self"
+        if parameter.name != "self" and parameter.kind is not parameter.VAR_KEYWORD
     ]
 
 
@@ -100,7 +102,7 @@ def called(owner: str, name: str, given: dict[str, Any], fake: FakeRegistry, pat
         call = getattr(wherry.Client(store=path) if owner == "Client" else wherry.Store(path), name)
     for parameter in inspect.signature(call).parameters.values():
         missing = parameter.default is parameter.empty and parameter.name not in given
-        if missing and parameter.kind is not parameter.VAR_POSITIONAL:
+        if missing and parameter.kind not in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
             typed = "Reference" in str(parameter.annotation)
             text = f"{fake.host}/team/app:t"
             good = wherry.Reference.parse(text) if typed else text

@@ -137,6 +137,15 @@ def test_the_token_of_the_caller_is_left_alone(fake: FakeRegistry, tmp_path: Pat
         client.pull(f"{fake.host}/app:t", cancel=cancel)
 
 
+def planned(fake: FakeRegistry) -> wherry.Plan:
+    """Plan a copy, and forget the requests that it took."""
+    fake.add_image("app", IMAGE, "t")
+    with wherry.Client() as client:
+        plan = client.plan_copy(f"{fake.host}/app:t", f"{fake.host}/other:t")
+    fake.clear()
+    return plan
+
+
 def methods() -> list[str]:
     names = {function.__name__ for function in functions_of(wherry.Client)}
     return sorted(names - {"__init__", "close", "store"})
@@ -151,11 +160,13 @@ def test_a_closed_client_says_that_it_is(fake: FakeRegistry, tmp_path: Path, nam
     needed = [
         parameter.name
         for parameter in inspect.signature(call).parameters.values()
-        if parameter.default is parameter.empty
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
     ]
     given: dict[str, Any] = dict.fromkeys(needed, f"{fake.host}/app:t")
     if name == "repair":
         given = {"problems": []}
+    if name == "execute":
+        given = {"plan": planned(fake)}
     with pytest.raises(RuntimeError, match=r"this wherry\.Client is closed: make a new one"):
         call(**given)
     assert not fake.requests

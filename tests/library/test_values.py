@@ -73,6 +73,11 @@ def values(fake: FakeRegistry, client: wherry.Client, tmp_path: Path) -> list[An
     found += [client.validate(name), client.save(name, tmp_path / "a.tar"), client.repair([])]
     client.login(fake.host, "me", "secret")
     found += [client.logout(fake.host), client.digest(name), client.referrers(name)]
+    plan = client.plan_copy(name, f"{fake.host}/copied:1")
+    found += [plan, plan.documents, plan.mounts, plan.execute(client)]
+    blob = types.Descriptor("", wherry.Digest.of(b""), 0)
+    gzip = types.Compression.parse("gzip")
+    found += [types.Move(blob), types.Skip(blob, blob), types.Convert(blob, gzip)]
     found += [store, store.check(), store.usage(), store.gc(dry_run=True)]
     found += [client.plan_delete(name), client.delete(f"{fake.host}/team/old:t")]
     found += [types.Limits(), store.tag(name, "other:1"), store.remove("other:1")]
@@ -85,6 +90,7 @@ WITHOUT_A_SAMPLE = {
     types.RebuildReport,
     types.DocumentFault,
     types.Finding,
+    types.CopyArguments,  # a dict
 }
 STAYS = {wherry.Client, wherry.CancelToken}  # in its process; see test_errors
 

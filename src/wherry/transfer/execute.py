@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from wherry.content.protocols import Busy, blob_of
 from wherry.errors import IntegrityError, NotFound, RegistryError, Unsupported
+from wherry.model.descriptor import Descriptor
 from wherry.model.record import Record
 from wherry.transfer.plan_documents import final_documents
 from wherry.transfer.plan_values import Convert, Mount, Skip
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Blob, MountingSink, Receipt, Sink, Source
     from wherry.model.compression import Compression
-    from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
     from wherry.transfer.collect import Node
     from wherry.transfer.copy import CopyOptions

@@ -5,16 +5,14 @@ A plan is an immutable value. It can be printed, compared and pickled.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wherry.model import mediatype
+from wherry.model.compression import Compression
+from wherry.model.descriptor import Descriptor
+from wherry.model.digest import Digest
 from wherry.model.quantity import count, size
 from wherry.model.record import Record
-
-if TYPE_CHECKING:
-    from wherry.model.compression import Compression
-    from wherry.model.descriptor import Descriptor
-    from wherry.model.digest import Digest
 
 
 class Step(Record):
