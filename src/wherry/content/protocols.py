@@ -190,6 +190,11 @@ if TYPE_CHECKING:
             ...
 
         @property
+        def indexes(self) -> bool:
+            """Whether an index can be stored; otherwise a place holds images of one platform."""
+            ...
+
+        @property
         def layer_compression(self) -> str:
             """``keep``, or ``none`` if layers have to be put uncompressed, by their DiffIDs."""
             ...

@@ -41,6 +41,7 @@ class RepositorySink:
     remote = True
     mounts = True
     ordered = False
+    indexes = True
     layer_compression = "keep"
     follows = False  # DiffIDs need decompression, and content passes through as it is
     image_limit = Limits().image
