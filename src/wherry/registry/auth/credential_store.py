@@ -52,6 +52,7 @@ class CredentialStore:
         self._helpers = helpers
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str, bool], list[CredentialLookup]] = {}
+        self._answers: dict[tuple[str, str, str], CredentialLookup] = {}  # of helpers
         self._fifos: dict[Path, dict[str, Any] | None] = {}
 
     def find(
@@ -98,6 +99,7 @@ class CredentialStore:
         """Search again next time: refused credentials may have been renewed since."""
         with self._lock:
             self._known.clear()
+            self._answers.clear()
 
     def _search(
         self, host: str, path: str, *, own: bool, cancel: CancelToken
@@ -111,18 +113,31 @@ class CredentialStore:
                 yield CredentialLookup(
                     "--creds", f"not for {host}: the reference names another host"
                 )
+
+        def ask(helper: CredentialHelper, where: str) -> CredentialLookup:
+            return self._ask_once(helper, where, cancel)
+
         listed = self._helpers() if self._helpers is not None else None
         for name in [AUTH_FILES] if listed is None else listed:
             if name != AUTH_FILES:
-                yield _ask_helper(CredentialHelper(name, host), "registries.conf", cancel)
+                yield ask(CredentialHelper(name, host), "registries.conf")
                 continue
             for file in self.files:
                 try:
-                    yield from _search_file(self._content(file), file, host, path, cancel)
+                    yield from _search_file(self._content(file), file, host, path, ask)
                 except UnreadableAuthFile:
                     if len(self.files) == 1:  # the user named it
                         raise
                     yield CredentialLookup(str(file), "cannot be read (no permission)", failed=True)
+
+    def _ask_once(
+        self, helper: CredentialHelper, where: str, cancel: CancelToken
+    ) -> CredentialLookup:
+        """Ask a helper, which knows hosts but no repositories, once for all of these."""
+        key = helper.name, helper.server, where
+        if key not in self._answers:
+            self._answers[key] = _ask_helper(helper, where, cancel)
+        return self._answers[key]
 
     def _content(self, file: Path) -> dict[str, Any] | None:
         """Read a file; keep the content of a FIFO, which can be read only once."""
@@ -137,7 +152,11 @@ class CredentialStore:
 
 
 def _search_file(
-    content: dict[str, Any] | None, file: Path, host: str, path: str, cancel: CancelToken
+    content: dict[str, Any] | None,
+    file: Path,
+    host: str,
+    path: str,
+    ask: Callable[[CredentialHelper, str], CredentialLookup],
 ) -> Iterator[CredentialLookup]:
     """Search one file: the helper that it names for the host, then its entries."""
     from wherry.registry.auth.credential_files import decode, entries_of, find_helper, keys_of
@@ -147,7 +166,7 @@ def _search_file(
         return
     helper = find_helper(content, file, host)
     if helper is not None:
-        yield _ask_helper(helper, str(file), cancel)
+        yield ask(helper, str(file))
     auths = entries_of(content, file)
     has_problems = False
     for key in keys_of(host, path):
