@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Blob
+    from wherry.model.digest import Digest
     from wherry.registry.upload_options import UploadOptions
     from wherry.registry.write_api import WriteApi
 
@@ -73,6 +74,21 @@ def upload_blob(
     upload = _Upload(api, blob, options, cancel, on_bytes)
     upload.begin(begun)
     return upload.run()
+
+
+def find_saved_session(
+    api: WriteApi, digest: Digest, size: int | None, options: UploadOptions
+) -> UploadLocation | None:
+    """Return the session that an earlier process has left for a blob of ``size`` bytes."""
+    endpoint = api.endpoint
+    if options.sessions is None or (size is not None and size <= SMALL):
+        return None
+    found = options.sessions.load(f"{endpoint.host}/{endpoint.path}", digest)
+    if found is None or not is_http_url(found):
+        return None
+    if leaves_tls(f"{endpoint.schemes[0]}://{endpoint.host}", found):
+        return None
+    return UploadLocation(SecretUrl(found), public_only=True)
 
 
 class _Upload:
@@ -147,15 +163,11 @@ class _Upload:
 
     def _resume(self) -> None:
         """Take the session of an earlier process, if there is one."""
-        sessions, endpoint = self._options.sessions, self._api.endpoint
-        if sessions is None or self._is_small:
+        self._location = find_saved_session(
+            self._api, self._digest, self._source.size, self._options
+        )
+        if self._location is None:
             return
-        found = sessions.load(self._repository, self._digest)
-        if found is None or not is_http_url(found):
-            return
-        if leaves_tls(f"{endpoint.schemes[0]}://{endpoint.host}", found):
-            return
-        self._location = UploadLocation(SecretUrl(found), public_only=True)
         self._is_in_doubt = self._is_stored = True
 
     @property
