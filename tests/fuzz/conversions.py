@@ -7,6 +7,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from wherry.content.cancel import CancelToken
+from wherry.content.codec import LONGEST_MAGIC, detect
 from wherry.content.protocols import Receipt, blob_of
 from wherry.errors import WherryError
 from wherry.model.compression import Compression
@@ -111,6 +112,9 @@ def packs(data: bytes) -> None:
             packed = pack_layer(
                 layer, Compression.parse(packing), None, spool, CancelToken(), lambda _: None
             )
+            spool.seek(0)
+            if packing == "none" and detect(spool.read(LONGEST_MAGIC)) is not None:
+                continue  # a layer in a layer, which would be unpacked twice
             unpacked = pack_layer(
                 spooled_blob(spool, packed.descriptor),
                 Compression("none"),

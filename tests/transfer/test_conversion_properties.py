@@ -160,8 +160,10 @@ def pack(raw: bytes, sizes: Sequence[int], text: str) -> Packed:
         )
 
 
-CONTENT = st.lists(st.tuples(st.binary(max_size=50), st.integers(1, 20_000)), max_size=4).map(
-    lambda parts: b"".join(piece * count for piece, count in parts)
+CONTENT = (
+    st.lists(st.tuples(st.binary(max_size=50), st.integers(1, 20_000)), max_size=4)
+    .map(lambda parts: b"".join(piece * count for piece, count in parts))
+    .filter(lambda content: detect(content) is None)  # a plain layer, and no compressed one
 )
 
 
