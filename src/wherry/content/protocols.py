@@ -210,6 +210,7 @@ if TYPE_CHECKING:
         def name(self, name: str, root: Descriptor) -> None:
             """Give a root a name, after all below it is stored; always the last call.
 
+            ``root.data`` may have the bytes of the root.
             The name moves if it stands for another root. Idempotent. An archive or layout takes
             an empty name: its root is found without one. An image becomes visible with its name.
             """

@@ -251,7 +251,9 @@ class RepositorySink:
             self._calls.run(cancel, partial(self.api.put_manifest, root, raw, cancel, tag=tag))
 
     def _raw(self, root: Descriptor) -> bytes:
-        """Return the bytes of a document: as they were put, or as the registry has them."""
+        """Return the bytes of a document: as given, as put, or as the registry has them."""
+        if root.data is not None:
+            return root.data
         with self._lock:
             known = self._documents.get(root.digest)
         if known is not None:
