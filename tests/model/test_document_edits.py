@@ -193,7 +193,7 @@ def test_layers_have_a_type_in_both_formats(layer: str, expected: str) -> None:
     ("layer", "message", "hint"),
     [
         (OCI_ZSTD, "packed with zstd", "--compression gzip"),
-        (f"{OCI_GZIP}+encrypted", "is encrypted", "decryption-key"),
+        (f"{OCI_GZIP}+encrypted", "that are encrypted", "decryption-key"),
         ("application/octet-stream", "of type application/octet-stream", "--format oci"),
         ("", "of type none", "--format oci"),
     ],

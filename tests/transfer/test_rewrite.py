@@ -113,7 +113,7 @@ def test_errors_name_the_document() -> None:
     nodes = [node(build_image(TARS, compression="zstd"))]
     with pytest.raises(Unsupported, match="zstd") as caught:
         done(nodes, {}, Rewrite(format="docker"))
-    assert caught.value.where == (str(nodes[0].digest),)
+    assert caught.value.where == (f"manifest {nodes[0].digest}",)
 
 
 def test_what_cannot_be_written_is_found_before_layers_are_packed() -> None:

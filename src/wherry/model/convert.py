@@ -24,7 +24,7 @@ _LAYER_TYPES = (
     (_FOREIGN, _OCI_FOREIGN),
 )
 _DECRYPT = "wherry has no keys: `skopeo copy --decryption-key` writes a plain copy"
-_OTHER_FORMAT = "`--compression gzip` packs layers anew; `--format oci` keeps them"
+_OTHER_FORMAT = "use `--compression gzip` to pack layers anew, or `--format oci`"
 
 
 def to_oci(
@@ -92,15 +92,10 @@ def docker_layer_type(media_type: str) -> str:
     for docker, oci in _LAYER_TYPES:
         if kind in {oci, f"{oci}+gzip"}:
             return docker + kind.removeprefix(oci).replace("+", ".", 1)
-    reason = mediatype.unreadable_layer(media_type) or ""
-    packing = kind.rpartition("+")[2] if kind.startswith(_LAYER_TYPES[0][1]) else ""
-    raise Unsupported(
-        f"docker's manifests have no layers {_what(media_type, packing, reason)}",
-        hint=_DECRYPT if reason == "is encrypted" else _OTHER_FORMAT,
-    )
-
-
-def _what(media_type: str, packing: str, reason: str) -> str:
-    if packing in {"zstd", "zst"}:
-        return "packed with zstd"
-    return f"of type {media_type or 'none'}" + (f", which {reason}" if reason else "")
+    if mediatype.unreadable_layer(media_type) == "is encrypted":
+        what, hint = f"that are encrypted ({media_type})", _DECRYPT
+    elif kind.endswith(("+zstd", "+zst")):
+        what, hint = "packed with zstd", _OTHER_FORMAT
+    else:
+        what, hint = f"of type {media_type or 'none'}", _OTHER_FORMAT
+    raise Unsupported(f"docker's manifests have no layers {what}", hint=hint)

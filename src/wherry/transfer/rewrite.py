@@ -59,7 +59,8 @@ def rewrite(
         try:
             document = _rewritten(node.document, layers, made, changes, read_config)
         except Unsupported as error:
-            raise error.within(node.digest) from None
+            kind = "index" if isinstance(node.document, Index) else "manifest"
+            raise error.within(f"{kind} {node.digest}") from None
         if document is not node.document:
             descriptor = Descriptor(document.media_type, digest_of(document), len(document.raw))
             node = node.replace(descriptor=descriptor, document=document)  # noqa: PLW2901 - both are in the result
