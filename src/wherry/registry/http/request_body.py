@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from wherry.model.record import Record
 
 if TYPE_CHECKING:
+    from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Stream
+    from wherry.content.rate import RateLimit
 
 _CHUNK = 256 * 1024
 _RECEIVED = 64 * 1024
@@ -38,6 +40,29 @@ class StreamBody(Record):
         if self.length is None:
             return {"Transfer-Encoding": "chunked"}
         return {"Content-Length": str(self.length)}
+
+    def limited(self, limit: RateLimit | None, cancel: CancelToken) -> StreamBody:
+        """Return the body as a stream that keeps to a rate limit."""
+        if limit is None:
+            return self
+        return self.replace(open=lambda: _LimitedStream(self.open(), limit, cancel))
+
+
+class _LimitedStream:
+    """A stream that is read no faster than a rate limit allows."""
+
+    def __init__(self, stream: Stream, limit: RateLimit, cancel: CancelToken) -> None:
+        self._stream = stream
+        self._limit = limit
+        self._cancel = cancel
+
+    def read1(self, size: int) -> bytes:
+        data = self._stream.read1(min(size, self._limit.step))
+        self._limit.take(len(data), self._cancel)
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
 
 
 def send_body(sock: Any, body: StreamBody, seconds: float, early: bytearray) -> bool:

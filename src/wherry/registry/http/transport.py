@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from wherry.registry.http.pool import PooledResponse
     from wherry.registry.http.proxies import ProxyAddress
     from wherry.registry.http.request import HttpRequest
+    from wherry.registry.http.request_body import StreamBody
 
 _MIN_RECEIVE_BUFFER = 16 * 1024  # bytes
 USER_AGENT = f"wherry/{__version__}"
@@ -118,7 +119,9 @@ class Transport:
             target = f"http://{_ascii_netloc(parts)}{target}"
             headers |= authorization_headers(proxy)
         pool = self._pool(request, parts, proxy)
-        body = request.body if request.stream is None else request.stream
+        body: bytes | StreamBody | None = request.body
+        if request.stream is not None:
+            body = request.stream.limited(self._limit, operation.cancel)
         return pool.send(operation, request.method, SecretUrl(target), body, headers)
 
     def _pool(
