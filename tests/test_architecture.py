@@ -53,7 +53,7 @@ ARROWS = {
 # Additional imports under TYPE_CHECKING: the command names records that public calls return, and
 # `wherry` itself names its lazy attributes.
 TYPES_ONLY = {
-    "cli": {"image", "registry", "store"},
+    "cli": {"image", "plan", "registry", "store", "transfer"},
     "__init__": {"client", "content", "errors", "image", "image_store", "model"}
     | {"plan", "types"},
     "types": CORE | SIBLINGS | {"image_store", "ops", "transfer"},

@@ -37,7 +37,9 @@ class Plan:
         return hash((self._steps.root, self._steps.source, self._steps.destination))
 
     def __str__(self) -> str:
-        return self._steps.summary
+        from wherry.transfer.plan_text import summarize
+
+        return summarize(self._steps)
 
     def __repr__(self) -> str:
         return f"<Plan {self.source} to {self.destination}: {self}>"

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 VERIFY = "  --insecure turns off certificate verification, and allows plain HTTP"
 PLATFORM = "  --platform OS/ARCH selects another image"
 ANONYMOUS = "  --authfile with a file that contains {} sends no credentials"
-SIGNATURES = "  image signatures are neither copied nor made: leave out the option"
+SIGNATURES = "  image signatures are not made: leave out the option"
+COPIES = "  only --referrers copies signatures, none are made: leave it out"
+PACKING = "  --compression gzip[:LEVEL], zstd[:LEVEL] or none packs the layers anew"
 CREDS = "  pass credentials with --creds USER:PASSWORD, or store them with `wherry login`"
 
 
@@ -67,6 +69,12 @@ def error_lines(wherry: Wherry, *arguments: str) -> list[str]:
         (["inspect", "--src-no-creds", "x"], ANONYMOUS),
         (["pull", "--remove-signatures", "x"], SIGNATURES),
         (["save", "--sign-by", "x"], SIGNATURES),
+        (["copy", "--remove-signatures", "x", "y"], COPIES),
+        (["copy", "--all", "x", "y"], "  --all-platforms selects all images of an index"),
+        (["copy", "--dest-compress-format", "zstd", "x", "y"], PACKING),
+        (["push", "--compression-level", "9", "x"], PACKING),
+        (["copy", "--src-tls-verify=false", "x", "y"], VERIFY),
+        (["copy", "-r", "x", "y"], "  --referrers copies signatures and SBOMs"),
         (["inspect", "--no-tag", "x"], "  did you mean --no-tags?"),
         (["manifest", "inspect", "x"],
          "  `wherry manifest` takes only the name: wherry manifest x"),
@@ -119,8 +127,9 @@ def test_no_advice_for_unknown_options(wherry: Wherry, arguments: list[str]) -> 
         (["build", "."], "wherry import"),
         (["run", "x"], "no containers"),
         (["ps", "-a"], "no containers"),
-        (["push", "x"], "wherry save"),
-        (["copy", "x", "y"], "wherry save"),
+        (["upload", "x"], "wherry push"),
+        (["sync", "x", "y"], "wherry copy"),
+        (["cp", "x", "y"], "wherry copy"),
         (["auth", "login"], "wherry login"),
         (["pul", "x"], "did you mean 'pull'?"),
         (["Inspect", "x"], "did you mean 'inspect'?"),

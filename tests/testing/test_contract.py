@@ -276,7 +276,6 @@ class Careless:
     label = "careless"
     follows = True
     remote = ordered = False
-    indexes = True
     mounts = True  # it is not
 
     def __init__(self) -> None:

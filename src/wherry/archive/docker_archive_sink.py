@@ -38,7 +38,6 @@ class DockerArchiveSink(TarSink):
         path: The file or the named pipe.
     """
 
-    indexes = False
     layer_compression = "none"
 
     def __init__(self, path: str) -> None:

@@ -39,7 +39,8 @@ _COLLECTS = "`wherry gc` removes images and layers without a name"
 _PULLS = "`wherry pull` pulls images"
 _BUILDS = "wherry builds no images; `wherry import` makes one from a tar or directory"
 _RUNS = "wherry runs no containers; `wherry save` writes images for docker and podman"
-_WRITES = "wherry does not write to registries; `wherry save` writes an archive"
+_PUSHES = "`wherry push` sends an image to a registry"
+_COPIES = "`wherry copy` copies one image, `wherry push --all-tags` every tag of the store"
 _CHECKS = "`wherry validate NAME` checks an image, `wherry fsck` the store"
 _USAGE = "`wherry df` shows the disk usage of the store"
 _BLOBS = "`wherry blob NAME DIGEST` prints a layer"
@@ -56,8 +57,9 @@ COMMANDS = {
     "fetch get download": _PULLS,
     "build bud buildx builder commit": _BUILDS,
     "run ps exec start stop restart kill create container containers attach logs top": _RUNS,
-    "stats wait port pause unpause rename compose pod network volume cp": _RUNS,
-    "push copy sync mirror upload": _WRITES,
+    "stats wait port pause unpause rename compose pod network volume": _RUNS,
+    "upload put": _PUSHES,
+    "sync mirror cp": _COPIES,
     "export": "`wherry save` writes images to an archive",
     "verify check": _CHECKS,
     "info du": _USAGE,
@@ -85,15 +87,19 @@ _TLS = "--tls-verify --src-tls-verify --dest-tls-verify --no-tls-verify --skip-t
 _TLS_TOO = "--insecure-skip-tls-verify --tls-skip-verify --no-verify-tls --no-verify --plain-http"
 _TLS_OFF = "--no-tls --no-ssl --disable-tls"
 _HTTP = "--insecure-registry --allow-insecure --src-plain-http --no-check-certificate -k"
+_HTTP_TOO = "--from-plain-http --to-plain-http --from-insecure --to-insecure"
 _PLATFORM = "--override-arch --override-os --override-variant --arch --os --variant"
 _CREDS = "--src-creds --dest-creds --username --password --user --registry-token -u -p"
 _CERTS = "--cert-dir --src-cert-dir --dest-cert-dir --cacert --ca-file --cert --key"
 _POLICY = "--insecure-policy --policy --disable-content-trust --signature-policy"
 _SIGNING = "--remove-signatures --sign-by --sign-by-sigstore"
+_PACKING = "--compress --compression-format --compression-level --dest-compress"
+_PACKING_TOO = "--dest-compress-format --dest-compress-level --dest-decompress --compress-level"
+_DIGEST = "--digestfile --digest-file --image-refs --metadata-file --iidfile"
 _ANONYMOUS = "--no-creds --src-no-creds --dest-no-creds --anonymous"
 OPTIONS = (
     Hint(
-        f"{_TLS} {_TLS_TOO} {_TLS_OFF} {_HTTP}",
+        f"{_TLS} {_TLS_TOO} {_TLS_OFF} {_HTTP} {_HTTP_TOO}",
         "--insecure",
         "--insecure turns off certificate verification, and allows plain HTTP",
     ),
@@ -109,7 +115,19 @@ OPTIONS = (
         _CERTS, "--insecure", "put certificates for a host into ~/.config/containers/certs.d/HOST"
     ),
     Hint(_POLICY, "", "there is no signature policy: leave out the option"),
-    Hint(_SIGNING, "", "image signatures are neither copied nor made: leave out the option"),
+    Hint(
+        _SIGNING, "--referrers", "only --referrers copies signatures, none are made: leave it out"
+    ),
+    Hint(_SIGNING, "", "image signatures are not made: leave out the option"),
+    Hint(
+        f"{_PACKING} {_PACKING_TOO}",
+        "--compression",
+        "--compression gzip[:LEVEL], zstd[:LEVEL] or none packs the layers anew",
+    ),
+    Hint("--recursive -r --digest-tags", "--referrers", "--referrers copies signatures and SBOMs"),
+    Hint("--include-external", "--foreign", "--foreign sends foreign layers"),
+    Hint("--preserve-digests", "--compression", "digests stay unless you ask for a conversion"),
+    Hint(_DIGEST, "--compression", "the digest is printed on stdout: wherry push -q NAME > FILE"),
     Hint(_ANONYMOUS, "--authfile", "--authfile with a file that contains {} sends no credentials"),
     Hint(
         "--all -a --multi-arch", "--all-platforms", "--all-platforms selects all images of an index"

@@ -38,6 +38,8 @@ _HELP_LINES = 24  # lines of help without the list of commands
 _GROUPS = {
     "Registries": {
         "pull": "Pull images from registries into the store.",
+        "push": "Push an image to a registry.",
+        "copy": "Copy an image from one place to another.",
         "inspect": "Show an image without pulling its layers.",
         "tags": "List the tags of a repository.",
         "catalog": "List the repositories of a registry.",
@@ -199,7 +201,7 @@ def _long_flags(command: click.Command, args: list[str]) -> list[str]:
 @click.version_option(__version__, "--version", prog_name="wherry", message=_VERSION)
 @click.pass_context
 def cli(ctx: click.Context, store: Path | None, verbose: bool, debug: bool) -> None:
-    """Pull, verify, store and inspect container images, without a daemon or root."""
+    """Pull, push, copy and inspect container images, without a daemon or root."""
     ctx.obj = GlobalOptions(store, verbose, debug)
 
 

@@ -92,6 +92,9 @@ _TRANSFERS = (
 )
 
 
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Print what would be transferred, and transfer nothing."
+)
 schema1_option = click.option(
     "--schema1",
     type=click.Choice(SCHEMA1_CHOICES),

@@ -33,18 +33,33 @@ if TYPE_CHECKING:
 
 HEARTBEAT = 10.0  # seconds between two lines of a log while layers arrive
 SUMMARY = 1.0  # seconds between two summaries for programs
-_LOCAL = {Status.LOADING, Status.LOADED, Status.SAVING, Status.SAVED}
-
+_LOCAL = {
+    *(Status.LOADING, Status.LOADED, Status.SAVING, Status.SAVED),
+    *(Status.COPYING, Status.COPIED),
+}
+_SENT = {Status.PREPARING, Status.PACKING, Status.PUSHING, Status.PUSHED}
 
 _tally = Tally()
 
 
 def kept_bytes() -> str:
-    """Return how much of an interrupted pull the next pull can use, or ""."""
-    if not _tally.current or any(each.status in _LOCAL for each in _tally.layers.values()):
+    """Return how much of an interrupted pull or push the next one can use, or "".
+
+    Of a push these are whole layers: some registries drop an upload that breaks.
+    """
+    states = _tally.layers.values()
+    if any(state.status in {Status.PUSHING, Status.PUSHED} for state in states):
+        sending = [state for state in states if state.status in _SENT]
+        sent = sum(state.current for state in sending if state.status is Status.PUSHED)
+        total = sum(state.total or 0 for state in sending)
+        return f"{_of(sent, total)} are sent, the next push goes on from there" if sent else ""
+    if not _tally.current or any(state.status in _LOCAL for state in states):
         return ""
-    amount = sizes(_tally.current, _tally.total).replace("/", " of ")
-    return f"{amount} are kept, the next pull resumes from there"
+    return f"{_of(_tally.current, _tally.total)} are kept, the next pull resumes from there"
+
+
+def _of(current: int, total: int) -> str:
+    return sizes(current, total).replace("/", " of ")
 
 
 class WarningDisplay:

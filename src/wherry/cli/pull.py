@@ -10,16 +10,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wherry.cli.main import global_options
-from wherry.cli.options import make_client, registry_options, schema1_option, transfer_options
+from wherry.cli.options import (
+    dry_run_option,
+    make_client,
+    print_event,
+    registry_options,
+    schema1_option,
+    transfer_options,
+)
 from wherry.cli.param_types import RegistryName
 from wherry.cli.resolve_name import call_first_found, call_for_each
+from wherry.model.address import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wherry.client import Client
     from wherry.image import Image
-    from wherry.model.address import Address
+    from wherry.plan import Plan
 
 EXAMPLES = """\b
 Examples:
@@ -41,6 +49,8 @@ Examples:
     help="Platforms instead of this machine's (WHERRY_PLATFORM).",
 )
 @click.option("--all-platforms", is_flag=True, help="Pull every image of an index.")
+@dry_run_option
+@click.option("--json", "as_json", is_flag=True, help="Print the plan of --dry-run as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only image ids and warnings.")
 @click.option(
     "--progress",
@@ -63,6 +73,8 @@ def command(
     all_tags: bool,
     platform: str | None,
     all_platforms: bool,
+    dry_run: bool,
+    as_json: bool,
     quiet: bool,
     progress: str,
     foreign: bool,
@@ -75,18 +87,29 @@ def command(
     Blobs that the store has are not fetched again, and an interrupted pull resumes. Prints the
     image ids. If a name fails, the others are still pulled.
     """
-    from wherry.cli.progress import progress_display
-
     options = global_options(ctx)
     if all_tags and not all(name.given and name.given.is_name_only for name in names):
         raise click.UsageError("--all-tags needs names without a tag or digest", ctx)
     if all_platforms and platform:
         raise click.UsageError("--all-platforms cannot be combined with --platform", ctx)
+    if as_json and not dry_run:
+        raise click.UsageError("--json prints a plan, so it needs --dry-run", ctx)
     form = "plain" if options.verbose and progress == "auto" else progress
     store = options.store()
     client = make_client(options, store, registry, foreign=foreign)
 
+    def plan(name: Address) -> None:
+        from wherry.cli.plan_lines import print_plan
+
+        call = functools.partial(
+            _plan(client, all_tags=all_tags), platform=platform, all_platforms=all_platforms
+        )
+        for found in call_first_found(client, name, call):
+            print_plan(found, as_json=as_json, verbose=options.verbose)
+
     def pull(name: Address) -> None:
+        from wherry.cli.progress import progress_display
+
         with contextlib.closing(progress_display(form, quiet=quiet)) as display:
             call = functools.partial(
                 _pull(client, all_tags=all_tags),
@@ -104,7 +127,7 @@ def command(
         reference = name.given if all_tags else name.reference
         return name.name if reference is None else reference.familiar
 
-    code = call_for_each(ctx, names, pull, label)
+    code = call_for_each(ctx, names, plan if dry_run else pull, label)
     client.close()
     store.close()
     return code
@@ -114,3 +137,20 @@ def _pull(client: Client, *, all_tags: bool) -> Callable[..., list[Image]]:
     if all_tags:
         return lambda found, **options: client.pull_all_tags(found.given, **options)
     return lambda found, **options: [client.pull(found.given, **options)]
+
+
+def _plan(client: Client, *, all_tags: bool) -> Callable[..., list[Plan]]:
+    """Return a function that plans to pull a name into the store."""
+
+    def plan(found: Address, **options: Any) -> list[Plan]:
+        assert found.given is not None  # noqa: S101 - it is the name of a repository
+        wanted = [found.given.with_default_tag()]
+        if all_tags:
+            tags = client.tags(found.given, on_event=print_event)
+            wanted = [found.given.with_tag(tag) for tag in tags]
+        return [
+            client.plan_copy(Address.of(each), f"store:{each}", on_event=print_event, **options)
+            for each in wanted
+        ]
+
+    return plan

@@ -20,6 +20,7 @@ from wherry.transfer.execute import CopyResult, Ends, execute
 from wherry.transfer.graph import Selection
 from wherry.transfer.plan import plan
 from wherry.transfer.plan_request import CopyRequest
+from wherry.transfer.plan_text import summarize_layers
 from wherry.transfer.progress import Emitter, SinkProgress
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _open(
         emitter = Emitter(events, destination_text(destination))
         access = access.replace(listener=events)
         found = opened.enter_context(open_copy_source(source, choice, access, root))
-        memory = opened.enter_context(open_memory(found, destination, access))
+        memory = opened.enter_context(open_memory(found, destination))
         sink = opened.enter_context(
             open_sink(destination, access, choice, emitter, memory.sessions)
         )
@@ -183,7 +184,7 @@ class _Copy(Record):
 
     def execute(self, ready: CopyPlan, *, is_fresh: bool) -> CopyResult:
         progress = SinkProgress(self.emitter, remote=self.sink.remote)
-        progress.report_plan(f"{ready.destination}: {ready.summary}")
+        progress.report_plan(f"{ready.destination}: {summarize_layers(ready)}")
         for note in ready.notes:
             progress.warn(note)
         ends = Ends(

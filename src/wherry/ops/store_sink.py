@@ -34,7 +34,6 @@ class StoreSink:
     remote = False
     mounts = False
     ordered = False
-    indexes = True
     layer_compression = "keep"
     follows = True
 

@@ -53,7 +53,9 @@ def mount_candidates(
             destination.
 
     Returns:
-        Paths of repositories of the same registry, without the host.
+        Paths of repositories of the same registry, without the host. If none is known, one empty
+        path: the registry may choose the repository (OCI distribution spec 1.1, Mounting a blob
+        from another repository).
     """
     host, _, path = destination.partition("/")
     latest: dict[str, int] = {}
@@ -67,7 +69,7 @@ def mount_candidates(
         return other, -common, -latest[repository], repository
 
     best = sorted(latest, key=preference)[: attempts(size).mounts]
-    return tuple(repository.partition("/")[2] for repository in best)
+    return tuple(repository.partition("/")[2] for repository in best) or ("",)
 
 
 def _common_components(path: str, other: str) -> int:

@@ -11,7 +11,6 @@ from wherry.model import mediatype
 from wherry.model.compression import Compression
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
-from wherry.model.quantity import count, size
 from wherry.model.record import Record
 
 
@@ -86,15 +85,11 @@ class Convert(Step):
     Attributes:
         compression: How to compress it.
         diff_id: The DiffID that the config states; None if there is none.
-        target: The converted layer, if an earlier copy has recorded it.
-        repositories: Repositories to mount ``target`` from, in order.
     """
 
     action = "convert"
     compression: Compression
     diff_id: Digest | None = None
-    target: Descriptor | None = None
-    repositories: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the step for `json.dumps`."""
@@ -218,30 +213,6 @@ class CopyPlan(Record):
     def writes(self) -> tuple[PlannedDocument, ...]:
         """The documents that the destination lacks."""
         return tuple(document for document in self.documents if not document.exists)
-
-    @property
-    def summary(self) -> str:
-        """The plan in one line."""
-        images = sum(each.config is not None for each in self.documents)
-        parts = [
-            f"{len(self.skips)} there ({size(sum(step.size for step in self.skips))})"
-            if self.skips
-            else "",
-            f"{len(self.mounts)} to mount ({size(sum(step.size for step in self.mounts))})"
-            if self.mounts
-            else "",
-            f"{len(self.moves)} to move ({size(self.bytes_to_move)})" if self.moves else "",
-        ]
-        blobs = ", ".join(filter(None, parts))
-        what = f"{count(images, 'image')}, {count(len(self.blobs), 'blob')}"
-        if self.is_current:
-            what = "the image is there"
-        names = count(len(self.names), "name") if self.names else "no name"
-        rest = f"{count(len(self.writes), 'document')}; {names} to set"
-        return f"{what}{f': {blobs}' if blobs else ''}; {rest}"
-
-    def __str__(self) -> str:
-        return self.summary
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan for `json.dumps`."""

@@ -1,0 +1,85 @@
+"""The command ``wherry copy``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wherry.cli.completion import addresses
+from wherry.cli.main import global_options
+from wherry.cli.options import print_event, registry_options, transfer_options
+from wherry.cli.param_types import AddressType
+from wherry.cli.resolve_name import call_first_found
+from wherry.cli.sink_options import Sending, sink_options
+from wherry.model.address import Where
+
+if TYPE_CHECKING:
+    from wherry.client import Client
+    from wherry.model.address import Address
+
+EXAMPLES = """\b
+Examples:
+  wherry copy python:3.12 registry.lan/mirror/python:3.12
+  wherry copy --all-platforms --referrers ghcr.io/acme/app:1 registry.lan/acme/app:1
+  wherry copy --dry-run --platform linux/amd64,linux/arm64 alpine registry.lan/alpine
+  wherry copy alpine oci:layout:3.20
+"""
+
+
+@click.command("copy", epilog=EXAMPLES)
+@click.argument("source", type=AddressType(), metavar="SOURCE", shell_complete=addresses)
+@click.argument("destination", type=AddressType(), metavar="DESTINATION", shell_complete=addresses)
+@click.option("--sparse", is_flag=True, help="Keep the index although images are left out.")
+@click.option("--without-attestations", is_flag=True, help="Leave out attestations of the index.")
+@sink_options
+@transfer_options
+@registry_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    source: Address,
+    destination: Address,
+    sparse: bool,
+    without_attestations: bool,
+    **given: Any,
+) -> None:
+    """Copy an image from one place to another, without the store.
+
+    Each place is a registry, the store, an archive or a layout. Blobs that the destination has
+    are not copied again. Without a platform, an index of a registry is copied as the image for
+    this machine. Prints the digest at the destination.
+    """
+    if sparse and not given["platform"]:
+        raise click.UsageError("--sparse needs --platform, which leaves images out", ctx)
+    if sparse and (given["convert_to"] or given["compression"] not in {None, "keep"}):
+        raise click.UsageError("--sparse keeps the index, so nothing can be converted", ctx)
+    flags = {"sparse": sparse, "attestations": not without_attestations}
+    sending = Sending.parse(ctx, {**given, **flags})
+    places = {source.where, destination.where}
+    store = global_options(ctx).store() if Where.STORE in places else None
+    with sending.client(store) as client:
+        found = _find(client, source)
+        if sending.shows_plan:
+            sending.run_plan(client, found, destination)
+        else:
+            sending.print_results(client.copy, found, destination, **sending.arguments)
+    if store is not None:
+        store.close()
+
+
+def _find(client: Client, source: Address) -> Address:
+    """Return the address that a short name stands for.
+
+    If several registries are searched for it, they are asked before the copy. An error of the
+    destination would look like an error of the source.
+    """
+    if len(client.name_candidates(source)) == 1:
+        return client.name_candidates(source)[0].address
+
+    def find(candidate: Address) -> Address:
+        client.digest(candidate, on_event=print_event)
+        return candidate
+
+    return call_first_found(client, source, find)
