@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
 from index_images import IMAGE, INDEX
-from wherry.testing import FakeRegistry, Fault, FixedReply
+from waiting import wait_for
+from wherry.testing import Delay, FakeRegistry, Fault, FixedReply
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,3 +116,23 @@ def test_a_name_with_several_meanings_deletes_nothing(
     assert done.returncode == 2
     assert f"write the name in full: {fake.host}/team/app:1, localhost:1/team/app:1" in done.stderr
     assert fake.requests == []
+
+
+def test_an_interrupted_removal_of_a_tag_says_what_is_left(wherry: Wherry) -> None:
+    with FakeRegistry(like="distribution-2.8") as registry:
+        registry.add_image("app", IMAGE, "1", "1.0")
+        # The first such request only asks whether the registry deletes.
+        registry.inject(Fault(FixedReply(503), method="DELETE", path="sha256:", skip=1, times=1))
+        waiting = registry.inject(Fault(Delay(60), method="DELETE", path="sha256:", skip=1))
+        process = wherry.start("delete", "--untag", f"{registry.host}/app:1.0")
+        wait_for(lambda: waiting.count == 1)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+        assert (process.returncode, stdout) == (130, "")
+        warning, last = stderr.splitlines()
+        assert f"empty image now ({registry.tags['app']['1.0']})" in warning
+        assert f"it stood for {IMAGE.digest}" in warning
+        assert last == "wherry: interrupted"
+        registry.clear()
+        assert wherry("delete", "--untag", f"{registry.host}/app:1.0").returncode == 0
+        assert registry.tags["app"] == {"1": IMAGE.digest}

@@ -147,6 +147,19 @@ def _documents() -> list[bytes]:
     return [_IMAGE.manifest.data, targets.SMALL_MANIFEST, _indexed(), old.manifest.data]
 
 
+def _conversions() -> list[bytes]:
+    subject = json.loads(_indexed())["manifests"][0] | {"platform": None}
+    extra = {"subject": subject, "annotations": {"a": "b"}, "odd": [1, 2.50, None]}
+    image = build_image([b"1", b"2"], compression=["zstd", "gzip"], manifest_extra=extra)
+    docker = build_image([b"1", b"2"], style="docker", compression=["none", "gzip"])
+    return [*_documents(), image.manifest.data, docker.manifest.data]
+
+
+def _layers() -> list[bytes]:
+    layer = tar_layer({"a": b"1", "b/": None})
+    return [compress(layer, how) for how in ("none", "gzip", "zstd", "bzip2", "xz")]
+
+
 def _archives() -> list[bytes]:
     layout = _tar(layout_files({"fuzz/app:1": _IMAGE}))
     docker = _tar(docker_files(_IMAGE, [tar_layer({"a": b"1"})], ["fuzz/app:1"]))
@@ -188,6 +201,9 @@ def seeds(target: str) -> Sequence[bytes]:
         "digests": [_DIGEST.encode(), b"sha512:" + b"a" * 128],
         "versions": [b">=1.2 <2 || ~1.4", b"semver:1.x", b"1.2 - 1.4.3-rc.1+b", b"^0.1.2"],
         "manifests": _documents(),
+        "rewrites": _conversions,
+        "schema1_writers": [targets.SMALL_CONFIG, _IMAGE.config.data],
+        "packs": _layers,
         "signatures": [base64.b64encode(b"0\x82" + b"a" * 60)],
         "configs": [targets.SMALL_CONFIG, _IMAGE.config.data],
         "changes": [

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import conversions
 from wherry import Client
 from wherry.cli import messages, outcome, printable
 from wherry.cli.inspect_template import FormatTemplate
@@ -491,6 +492,9 @@ PARSERS: dict[str, Callable[[bytes], object]] = {
     "digests": digests,
     "versions": versions,
     "manifests": manifests,
+    "rewrites": conversions.rewrites,
+    "schema1_writers": conversions.schema1_writers,
+    "packs": conversions.packs,
     "signatures": signatures,
     "configs": configs,
     "changes": changes,

@@ -109,6 +109,16 @@ def test_a_repeated_layer_is_replaced_everywhere() -> None:
     ]
 
 
+@pytest.mark.parametrize("layers", [{}, {"layers": None}], ids=["absent", "null"])
+def test_a_manifest_may_have_no_list_of_layers(layers: dict[str, None]) -> None:
+    raw = json.loads(build_image([], style="docker").manifest.data)
+    del raw["layers"]
+    found = parse(json.dumps(raw | layers).encode(), "")
+    assert isinstance(found, Manifest)
+    after = edit_manifest(found, {}, {}, mediatype.OCI_MANIFEST)
+    assert (after.media_type, after.layers) == (mediatype.OCI_MANIFEST, ())
+
+
 @pytest.mark.parametrize("style", ["oci", "docker"])
 @pytest.mark.parametrize("text", ["gzip", "none"])
 def test_a_replaced_layer_gets_the_type_of_its_manifest(style: Any, text: str) -> None:

@@ -14,6 +14,7 @@ from wherry.testing import FakeRegistry, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 IMAGE = build_image([tar_layer({f"f{n}": os.urandom(20_000)}) for n in range(3)])
 ARM = build_image([tar_layer({"arm": b"1"})], architecture="arm64")
@@ -215,3 +216,12 @@ def test_unknown_options_are_refused(client: wherry.Client) -> None:
         client.copy("a", "b", convert_to="v3")  # type: ignore[arg-type]
     with pytest.raises(wherry.InvalidReference, match="compression"):
         client.copy("a", "b", compression="lzma")
+
+
+def test_schema1_at_last(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry, tmp_path: Path
+) -> None:
+    done = client.copy(f"{source.host}/app:1", f"{target.host}/old:1", convert_to="v2s1")
+    image = client.pull(f"{target.host}/old:1", store=tmp_path / "store")
+    assert image.digest == done.root.digest
+    assert [str(each) for each in image.config.diff_ids] == list(IMAGE.diff_ids)

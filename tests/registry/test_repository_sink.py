@@ -20,6 +20,7 @@ from wherry.registry.repository_sink import RepositorySink
 from wherry.registry.session import Session
 from wherry.registry.upload_options import UploadOptions
 from wherry.testing import (
+    CutRequest,
     Distribution,
     FakeRegistry,
     Fault,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wherry import Client
+    from wherry.registry.upload_options import SavedSessions
     from wherry.testing import BuiltImage, RegistryName
 
     Peer = Callable[..., str]
@@ -52,11 +54,29 @@ NAMES: list[RegistryName] = [
 ]
 
 
+class Sessions:
+    """Addresses of upload sessions, as a store keeps them."""
+
+    def __init__(self) -> None:
+        self.urls: dict[Digest, str] = {}
+
+    def load(self, _repository: str, digest: Digest) -> str | None:
+        return self.urls.get(digest)
+
+    def save(self, _repository: str, digest: Digest, url: str) -> None:
+        self.urls[digest] = url
+
+    def forget(self, _repository: str, digest: Digest) -> None:
+        self.urls.pop(digest, None)
+
+
 @contextlib.contextmanager
-def sink_of(host: str, name: str = "app", **more: Any) -> Iterator[RepositorySink]:
+def sink_of(
+    host: str, name: str = "app", sessions: SavedSessions | None = None, **more: Any
+) -> Iterator[RepositorySink]:
     policy = RetryPolicy(attempts=3, first=0.001)
     with contextlib.closing(Session(connections=2, policy=policy, **more)) as session:
-        options = UploadOptions(policy, session.upload_pauses)
+        options = UploadOptions(policy, session.upload_pauses, sessions)
         yield RepositorySink(session, Reference.parse(f"{host}/{name}"), options, TOKEN)
 
 
@@ -103,6 +123,26 @@ def test_a_mount_that_starts_an_upload(fake: FakeRegistry, sink: RepositorySink)
     fake.inject(Fault(FixedReply(500), method="HEAD"))
     assert not put(sink, IMAGE.layers[0].data).existed
     assert methods(fake) == ["POST", "POST", "DELETE", "PUT"]
+    assert fake.uploads.open_sessions == 0
+
+
+@pytest.mark.parametrize("sources", [("",), ("nothing",)])
+def test_an_upload_of_an_earlier_process_goes_on(
+    fake: FakeRegistry, sources: tuple[str, ...]
+) -> None:
+    """It has precedence over an upload that a mount starts; that one is deleted."""
+    data, sessions = IMAGE.layers[1].data, Sessions()
+    layer = Descriptor.of(data, "")
+    fake.inject(Fault(CutRequest(2**20), method="PATCH", times=1))
+    cut = fake.inject(Fault(FixedReply(503), method="GET", path="/uploads/"))
+    with sink_of(fake.host, sessions=sessions) as sink, pytest.raises(RegistryError):
+        put(sink, data)
+    cut.times = 0
+    fake.requests.clear()
+    with sink_of(fake.host, sessions=sessions) as sink:
+        assert sink.mount(layer, sources) is None
+        assert not put(sink, data).existed
+    assert sum(one.bytes_received for one in fake.requests) == len(data) - 2**20
     assert fake.uploads.open_sessions == 0
 
 

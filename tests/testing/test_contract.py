@@ -276,6 +276,7 @@ class Careless:
     label = "careless"
     follows = True
     remote = ordered = False
+    indexes = True
     mounts = True  # it is not
 
     def __init__(self) -> None:

@@ -29,11 +29,11 @@ def test_larger_blobs_are_worth_more_attempts(size: int | None, expected: tuple[
 @pytest.mark.parametrize(
     ("destination", "known", "expected"),
     [
-        pytest.param("r.example/app", [], [""], id="none is known"),
-        pytest.param("r.example/app", [("r.example/app", 9)], [""], id="only the destination"),
-        pytest.param("r.example/app", [("s.example/app", 9)], [""], id="another registry"),
+        pytest.param("r.example/app", [], [], id="none is known"),
+        pytest.param("r.example/app", [("r.example/app", 9)], [], id="only the destination"),
+        pytest.param("r.example/app", [("s.example/app", 9)], [], id="another registry"),
         pytest.param(
-            "r.example/app", [("r.example:5000/app", 9)], [""], id="another port of the host"
+            "r.example/app", [("r.example:5000/app", 9)], [], id="another port of the host"
         ),
         pytest.param(
             "r.example:5000/team/app",

@@ -37,6 +37,7 @@ class DirectorySink(abc.ABC):
     mounts = False
     ordered = False
     follows = False
+    indexes = True
     layer_compression = "keep"
     image_limit = Limits().image
 

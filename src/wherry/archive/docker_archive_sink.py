@@ -38,6 +38,7 @@ class DockerArchiveSink(TarSink):
         path: The file or the named pipe.
     """
 
+    indexes = False
     layer_compression = "none"
 
     def __init__(self, path: str) -> None:

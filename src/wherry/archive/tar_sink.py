@@ -40,6 +40,7 @@ class TarSink(abc.ABC):
     mounts = False
     ordered = True
     follows = False
+    indexes = True
     layer_compression = "keep"
     image_limit = Limits().image
 

@@ -190,6 +190,11 @@ if TYPE_CHECKING:
             ...
 
         @property
+        def indexes(self) -> bool:
+            """Whether an index can be stored; otherwise a place holds images of one platform."""
+            ...
+
+        @property
         def layer_compression(self) -> str:
             """``keep``, or ``none`` if layers have to be put uncompressed, by their DiffIDs."""
             ...
@@ -205,6 +210,7 @@ if TYPE_CHECKING:
         def name(self, name: str, root: Descriptor) -> None:
             """Give a root a name, after all below it is stored; always the last call.
 
+            ``root.data`` may have the bytes of the root.
             The name moves if it stands for another root. Idempotent. An archive or layout takes
             an empty name: its root is found without one. An image becomes visible with its name.
             """

@@ -18,7 +18,7 @@ from wherry.model.manifest import Index, Manifest, docker_manifest, parse
 from wherry.model.quantity import count
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from wherry.model.digest import Digest
 
@@ -56,10 +56,10 @@ def edit_manifest(
         _retype(fields, target)
         if manifest.config.media_type.lower() == mediatype.DOCKER_CONFIG:
             fields["config"]["mediaType"] = mediatype.OCI_CONFIG
-        for entry, layer in zip(fields["layers"], manifest.layers, strict=True):
+        for entry, layer in _pairs(fields, "layers", manifest.layers):
             entry["mediaType"] = oci_layer_type(layer.media_type)
     docker = target == mediatype.DOCKER_MANIFEST
-    for entry, layer in zip(fields["layers"], manifest.layers, strict=True):
+    for entry, layer in _pairs(fields, "layers", manifest.layers):
         if layer.digest in layers:
             _replace_layer(entry, layers[layer.digest], docker=docker)
     _edit_subject(fields, manifest.subject, documents)
@@ -90,10 +90,9 @@ def edit_index(
         return index
     fields = _load(index.raw)
     by_text = {str(digest): new for digest, new in documents.items()}
-    pairs = zip(fields["manifests"], index.manifests, strict=True)
     fields["manifests"] = [
         _edit_entry(listed, entry, by_text)
-        for listed, entry in pairs
+        for listed, entry in _pairs(fields, "manifests", index.manifests)
         if kept is None or entry.digest in kept
     ]
     if target != index.media_type:
@@ -183,6 +182,13 @@ def _docker_list(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 # JSON
+
+
+def _pairs(
+    fields: dict[str, Any], key: str, parsed: Sequence[Descriptor]
+) -> Iterator[tuple[dict[str, Any], Descriptor]]:
+    """Yield the descriptors of a list, each with what was parsed of it; null is an empty list."""
+    return zip(fields.get(key) or [], parsed, strict=True)
 
 
 def _is_changed(descriptor: Descriptor | None, documents: Descriptors) -> bool:

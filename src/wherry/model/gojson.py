@@ -28,7 +28,7 @@ _ESCAPED = re.compile('["\\\\\x00-\x1f<>&\u2028\u2029]')
 _TOKENS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[ \t\r\n]++', re.DOTALL)
 _HTML = re.compile(f"[{_HTML_CHARACTERS}]")
 _SPACE = re.compile(r"[ \t\r\n]*")
-_DECODER = json.JSONDecoder()
+_DECODER = json.JSONDecoder(parse_int=str)  # `int` refuses numbers of thousands of digits
 
 
 class RawJson(str):

@@ -90,7 +90,7 @@ def _open(
         emitter = Emitter(events, destination_text(destination))
         access = access.replace(listener=events)
         found = opened.enter_context(open_copy_source(source, choice, access, root))
-        memory = opened.enter_context(open_memory(found, destination))
+        memory = opened.enter_context(open_memory(found, destination, access))
         sink = opened.enter_context(
             open_sink(destination, access, choice, emitter, memory.sessions)
         )

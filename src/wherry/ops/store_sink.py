@@ -34,6 +34,7 @@ class StoreSink:
     remote = False
     mounts = False
     ordered = False
+    indexes = True
     layer_compression = "keep"
     follows = True
 

@@ -12,7 +12,7 @@ from wherry.errors import NotFound, WherryError
 from wherry.registry.distribution_api import DistributionApi
 from wherry.registry.host_calls import HostCalls
 from wherry.registry.referrers_index import ReferrersIndexes, referrer_of
-from wherry.registry.uploads import upload_blob
+from wherry.registry.uploads import find_saved_session, upload_blob
 from wherry.registry.write_api import WriteApi
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class RepositorySink:
     remote = True
     mounts = True
     ordered = False
+    indexes = True
     layer_compression = "keep"
     follows = False  # DiffIDs need decompression, and content passes through as it is
     image_limit = Limits().image
@@ -93,7 +94,9 @@ class RepositorySink:
     def mount(self, descriptor: Descriptor, sources: Sequence[str]) -> str | None:
         """Mount a blob from another repository of the registry.
 
-        Where a registry does not mount, it may start an upload; the next `put` uses that.
+        Where a registry does not mount, it may start an upload; the next `put` uses that. If an
+        earlier process has begun to upload the blob, the registry is not asked to choose: the
+        upload goes on.
 
         Args:
             descriptor: The blob.
@@ -104,6 +107,8 @@ class RepositorySink:
         """
         cancel = self._cancel
         for source in sources:
+            if not source and self._find_saved(descriptor):
+                continue
             attempt = partial(self.api.mount, descriptor.digest, source, cancel)
             try:
                 begun = self._calls.run(cancel, attempt)
@@ -122,10 +127,18 @@ class RepositorySink:
             if following is not None:
                 self._begun[digest] = following
         if former is not None:
-            try:
-                self.api.cancel_upload(former.location, digest, self._cancel)
-            except WherryError:
-                self._cancel.check()  # the registry drops it after a while
+            self._cancel_upload(former, digest)
+
+    def _cancel_upload(self, begun: UploadState, digest: Digest) -> None:
+        try:
+            self.api.cancel_upload(begun.location, digest, self._cancel)
+        except WherryError:
+            self._cancel.check()  # the registry drops it after a while
+
+    def _find_saved(self, descriptor: Descriptor) -> bool:
+        """Return whether an earlier process has left a session for a blob."""
+        digest, size = descriptor.digest, descriptor.size
+        return find_saved_session(self.api, digest, size, self._options) is not None
 
     def put(
         self,
@@ -171,6 +184,9 @@ class RepositorySink:
         on_bytes: Callable[[int], None],
     ) -> Receipt:
         descriptor = blob.descriptor
+        if begun is not None and self._find_saved(descriptor):
+            self._cancel_upload(begun, descriptor.digest)
+            begun = None
         if begun is None and self._has(descriptor, cancel):
             if descriptor.size is not None:
                 on_bytes(descriptor.size)
@@ -235,7 +251,9 @@ class RepositorySink:
             self._calls.run(cancel, partial(self.api.put_manifest, root, raw, cancel, tag=tag))
 
     def _raw(self, root: Descriptor) -> bytes:
-        """Return the bytes of a document: as they were put, or as the registry has them."""
+        """Return the bytes of a document: as given, as put, or as the registry has them."""
+        if root.data is not None:
+            return root.data
         with self._lock:
             known = self._documents.get(root.digest)
         if known is not None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Blob
+    from wherry.model.digest import Digest
     from wherry.registry.upload_options import UploadOptions
     from wherry.registry.write_api import WriteApi
 
@@ -62,7 +63,8 @@ def upload_blob(
         options: What the uploads to the repository share.
         cancel: Cancels the upload; its session is kept.
         on_bytes: Is told the bytes that have been sent; the number never goes down.
-        begun: A session that is used instead of a new one, as a mount may start it.
+        begun: A session that is used instead of a new one, as a mount may start it. It is
+            cancelled if an earlier process has left a session.
 
     Raises:
         IntegrityError: The source does not have the digest, or the registry got other bytes.
@@ -70,9 +72,23 @@ def upload_blob(
         NetworkError: The registry did not answer, however often it was asked.
     """
     upload = _Upload(api, blob, options, cancel, on_bytes)
-    if begun is not None:
-        upload.use(begun)
+    upload.begin(begun)
     return upload.run()
+
+
+def find_saved_session(
+    api: WriteApi, digest: Digest, size: int | None, options: UploadOptions
+) -> UploadLocation | None:
+    """Return the session that an earlier process has left for a blob of ``size`` bytes."""
+    endpoint = api.endpoint
+    if options.sessions is None or (size is not None and size <= SMALL):
+        return None
+    found = options.sessions.load(f"{endpoint.host}/{endpoint.path}", digest)
+    if found is None or not is_http_url(found):
+        return None
+    if leaves_tls(f"{endpoint.schemes[0]}://{endpoint.host}", found):
+        return None
+    return UploadLocation(SecretUrl(found), public_only=True)
 
 
 class _Upload:
@@ -110,8 +126,6 @@ class _Upload:
 
     def run(self) -> int:
         """Try until the blob is there."""
-        if self._location is None:
-            self._resume()
         while True:
             try:
                 self._attempt()
@@ -130,7 +144,17 @@ class _Upload:
                 self._source.report(size)
                 return size
 
-    def use(self, state: UploadState) -> None:
+    def begin(self, begun: UploadState | None) -> None:
+        """Take the session of an earlier process, or else the one that was begun."""
+        self._resume()
+        if begun is None:
+            return
+        if self._location is None:
+            self._use(begun)
+        else:
+            self._cancel_session(begun.location)
+
+    def _use(self, state: UploadState) -> None:
         """Go on in the session that an answer names."""
         self._location = state.location
         self._chunk = max(self._chunk, state.chunk_min_length)
@@ -139,15 +163,11 @@ class _Upload:
 
     def _resume(self) -> None:
         """Take the session of an earlier process, if there is one."""
-        sessions, endpoint = self._options.sessions, self._api.endpoint
-        if sessions is None or self._is_small:
+        self._location = find_saved_session(
+            self._api, self._digest, self._source.size, self._options
+        )
+        if self._location is None:
             return
-        found = sessions.load(self._repository, self._digest)
-        if found is None or not is_http_url(found):
-            return
-        if leaves_tls(f"{endpoint.schemes[0]}://{endpoint.host}", found):
-            return
-        self._location = UploadLocation(SecretUrl(found), public_only=True)
         self._is_in_doubt = self._is_stored = True
 
     @property
@@ -164,7 +184,7 @@ class _Upload:
         if self._location is not None and self._is_in_doubt:
             self._ask_status(self._location)
         elif self._location is None:
-            self.use(self._api.start_upload(self._digest, self._cancel))
+            self._use(self._api.start_upload(self._digest, self._cancel))
         assert self._location is not None  # noqa: S101 - `use` has set it
         if self._is_small and not self._acknowledged:
             self._finish_small(self._location, self._source.size or 0)
@@ -195,7 +215,7 @@ class _Upload:
                 raise _BeginAgain("the registry has more bytes than were sent")
             # Some registries name the end of the first chunk for ever.
             self._acknowledged = max(self._acknowledged, state.received)
-        self.use(state)
+        self._use(state)
         self._is_in_doubt = self._is_stored = False
 
     def _send(self, location: UploadLocation, start: int | None, length: int | None) -> None:
@@ -217,7 +237,7 @@ class _Upload:
             raise _BeginAgain("the registry has more bytes than were sent")
         self._acknowledged = received
         self._times_out_of_range = 0
-        self.use(state)
+        self._use(state)
         self._is_in_doubt = False
 
     def _finish(self, location: UploadLocation) -> None:
@@ -310,8 +330,11 @@ class _Upload:
         self._acknowledged = self._counted_from = self._times_out_of_range = 0
         self._source.restart()
         if location is not None:
-            with contextlib.suppress(WherryError):
-                self._api.cancel_upload(location, self._digest, self._cancel)
+            self._cancel_session(location)
+
+    def _cancel_session(self, location: UploadLocation) -> None:
+        with contextlib.suppress(WherryError):
+            self._api.cancel_upload(location, self._digest, self._cancel)
 
     def _give_up(self) -> None:
         """Delete the session: the upload will not go on."""

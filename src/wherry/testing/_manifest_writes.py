@@ -64,7 +64,7 @@ class ManifestWrites:
         if refusal is not None:
             return refusal
         is_digest = ":" in reference
-        digest = _digest_for(request, reference, raw)
+        digest = _digest_for(request, reference, _hashed_part(document, raw))
         if digest is None:
             return error_reply(400, "DIGEST_INVALID")
         if not is_digest and not _TAG.fullmatch(reference):
@@ -124,6 +124,19 @@ class ManifestWrites:
         for tag in [tag for tag, digest in tags.items() if digest == reference]:
             del tags[tag]
         return Reply(202)
+
+
+def _hashed_part(document: Any, raw: bytes) -> bytes:
+    """Return what the digest of a document is of: the payload of signed schema1, or all."""
+    if not isinstance(document, dict) or "signatures" not in document:
+        return raw
+    from wherry.errors import WherryError
+    from wherry.model.schema1 import payload_of
+
+    try:
+        return payload_of(raw)
+    except WherryError:
+        return raw
 
 
 def _digest_for(request: IncomingRequest, reference: str, raw: bytes) -> str | None:

@@ -134,7 +134,7 @@ class _Execution:
         self._ends.remember_stored([each.digest for each in self._targets.values()])
         for each in plan.names:
             self._sink.name(each.name, written[each.root])
-        root = written.get(plan.root.digest, plan.root)
+        root = written.get(plan.root.digest, plan.root)._replace(data=None)
         names = tuple(each.name for each in plan.names)
         return CopyResult(
             plan.destination,
@@ -181,29 +181,31 @@ class _Execution:
                 self._progress.report_skipped(self._layer(step))
                 return step.target
             case Convert():
-                return self._convert(step, cancel)
+                known, target = step.repositories, step.target
+                mounted = self._mount(step, target, known) if known and target else None
+                return mounted or self._convert(step, cancel)
             case _ if not self._is_fresh and self._sink.has(step.source):
                 self._progress.report_skipped(self._layer(step))
                 return step.source
             case _:
-                return self._mount(step) or self._move(step, cancel)
+                known = step.repositories if isinstance(step, Mount) else ()
+                return self._mount(step, step.source, known) or self._move(step, cancel)
 
-    def _mount(self, step: Step) -> Descriptor | None:
+    def _mount(
+        self, step: Step, blob: Descriptor, repositories: tuple[str, ...]
+    ) -> Descriptor | None:
         """Mount a blob from a known repository, else from any that the registry chooses."""
         if not self._sink.mounts:
             return None
-        sink = cast("MountingSink", self._sink)
-        blob = step.source
-        known = step.repositories if isinstance(step, Mount) else ()
-        mounted = sink.mount(blob, known or ("",))
-        for repository in known:
+        mounted = cast("MountingSink", self._sink).mount(blob, repositories or ("",))
+        for repository in repositories:
             if repository == mounted:
                 break
             self._ends.forget_mount(blob.digest, repository)
         if mounted is None:
             return None
         with self._lock:
-            self._mounted += step.size
+            self._mounted += blob.size or 0
         self._progress.report_mounted(self._layer(step), mounted)
         return blob
 
@@ -262,10 +264,14 @@ class _Execution:
     # Documents
 
     def _write_documents(self) -> dict[Digest, Descriptor]:
-        """Write the documents, children first; return what those of the source have become."""
+        """Write the documents, children first.
+
+        Returns:
+            What those of the source have become, with their bytes.
+        """
         written: dict[Digest, Descriptor] = {}
         for planned, node in final_documents(self._plan, self._targets, self._source.read):
-            written[planned.source.digest] = node.descriptor
+            written[planned.source.digest] = node.descriptor._replace(data=node.document.raw)
             if not planned.exists:
                 self._write(node)
         return written

@@ -53,9 +53,7 @@ def mount_candidates(
             destination.
 
     Returns:
-        Paths of repositories of the same registry, without the host. If none is known, one empty
-        path: the registry may choose the repository (OCI distribution spec 1.1, Mounting a blob
-        from another repository).
+        Paths of repositories of the same registry, without the host.
     """
     host, _, path = destination.partition("/")
     latest: dict[str, int] = {}
@@ -69,7 +67,7 @@ def mount_candidates(
         return other, -common, -latest[repository], repository
 
     best = sorted(latest, key=preference)[: attempts(size).mounts]
-    return tuple(repository.partition("/")[2] for repository in best) or ("",)
+    return tuple(repository.partition("/")[2] for repository in best)
 
 
 def _common_components(path: str, other: str) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from wherry.errors import Unsupported
 from wherry.model.descriptor import Descriptor
+from wherry.model.manifest import Index
 from wherry.model.record import Record
 from wherry.transfer.collect import collect, keeps_every_root, node_of
 from wherry.transfer.plan_blobs import BlobPlanner, NoMemory
@@ -90,6 +92,7 @@ class _Planner:
             if asked.is_there and not request.referrers:
                 return self._plan_names(asked, lambda: unchanged(node_of(digest, load())), digest)
         nodes, kept = collect(digest, load(), request.wanted, self._source.document)
+        self._check_index(nodes[-1])
         blobs = BlobPlanner(request, self._source, self._sink, self._memory, nodes)
         changes = Rewrite(request.format, kept)
         if request.format == "v2s1":
@@ -124,6 +127,14 @@ class _Planner:
             rewrite=changes,
             current_names=asked.current,
         )
+
+    def _check_index(self, root: Node) -> None:
+        """Raise `Unsupported` for an index that the destination cannot hold."""
+        if isinstance(root.document, Index) and not self._sink.indexes:
+            raise Unsupported(
+                "this is an index, and a docker archive holds one platform of an image",
+                hint="name one with --platform, or use oci-archive:",
+            )
 
     # The root and its names
 

@@ -90,17 +90,23 @@ class BlobPlanner:
             return Skip(blob, blob, foreign=True)
         if self._is_there(blob):
             return Skip(blob, blob)
-        repositories = self._memory.repositories(blob) if self._sink.mounts else ()
-        if repositories and not self._request.force:
-            return Mount(blob, repositories)
-        return Move(blob)
+        repositories = self._repositories(blob)
+        return Mount(blob, repositories) if repositories else Move(blob)
 
     def _conversion(self, node: Node, layer: Descriptor, compression: Compression) -> Step:
-        conversion = Convert(layer, compression, self._diff_ids.find(node, layer))
         target = self.packed.get(layer.digest)
-        if target is not None and self._is_there(target):
+        conversion = Convert(layer, compression, self._diff_ids.find(node, layer), target)
+        if target is None:
+            return conversion
+        if self._is_there(target):
             return Skip(layer, target, conversion=conversion)
-        return conversion
+        return conversion.replace(repositories=self._repositories(target))
+
+    def _repositories(self, blob: Descriptor) -> tuple[str, ...]:
+        """Return repositories to mount a blob from; none if everything is to be sent."""
+        if self._request.force or not self._sink.mounts:
+            return ()
+        return self._memory.repositories(blob)
 
     def _is_there(self, blob: Descriptor) -> bool:
         return not self._request.force and self._sink.has(blob)

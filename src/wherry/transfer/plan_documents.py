@@ -74,9 +74,23 @@ def final_documents(
         Node(each.source, parse(each.original, each.source.media_type)) for each in plan.documents
     ]
     packed = {digest: target for digest, target in targets.items() if target.digest != digest}
+    for each in plan.documents:
+        packed |= _packed_layers(each)
     if packed or plan.rewrite != Rewrite():
         nodes = list(rewrite(nodes, packed, plan.rewrite, read))
     return list(zip(plan.documents, nodes, strict=True))
+
+
+def _packed_layers(document: PlannedDocument) -> dict[Digest, Descriptor]:
+    """Return what the layers of a planned manifest become, if the plan knows its target."""
+    if document.target is None or document.is_unchanged or document.config is None:
+        return {}
+    before = parse(document.original, document.source.media_type)
+    after = parse(document.raw, document.target.media_type)
+    if not isinstance(before, Manifest) or not isinstance(after, Manifest):
+        return {}
+    pairs = zip(before.layers, after.layers, strict=True)
+    return {old.digest: new for old, new in pairs if new.digest != old.digest}
 
 
 def _planned(node: Node, new: Node | None) -> PlannedDocument:

@@ -85,11 +85,15 @@ class Convert(Step):
     Attributes:
         compression: How to compress it.
         diff_id: The DiffID that the config states; None if there is none.
+        target: The converted layer, if an earlier copy has recorded it.
+        repositories: Repositories to mount ``target`` from, in order.
     """
 
     action = "convert"
     compression: Compression
     diff_id: Digest | None = None
+    target: Descriptor | None = None
+    repositories: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the step for `json.dumps`."""
