@@ -35,11 +35,13 @@ from wherry.errors import (
 )
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
-from wherry.testing import build_image, layout_files, tar_layer, write_files
+from wherry.testing import FakeRegistry, build_image, layout_files, tar_layer, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from wherry import Client
 
 REF_NAME = "org.opencontainers.image.ref.name"
 IMAGE_NAME = "io.containerd.image.name"
@@ -209,6 +211,49 @@ def test_an_address_by_digest_is_no_destination(tmp_path: Path) -> None:
     for address in (f"oci:{tmp_path}:@{ONE.digest}", f"docker-archive:{tmp_path}:@0"):
         with pytest.raises(InvalidReference, match="neither a digest nor a position"):
             open_sink(address)
+
+
+# Docker's formats, which other tools do not read in layouts
+
+DOCKER = build_image([tar_layer({"a": b"b"})], style="docker")
+
+
+def test_a_docker_image_is_listed_in_oci_format(tmp_path: Path, client: Client) -> None:
+    with FakeRegistry() as registry:
+        registry.add_image("app", DOCKER, "1")
+        client.pull(f"{registry.host}/app:1")
+        name = f"{registry.host}/app:1"
+    client.save(name, tmp_path / "saved", format="oci")
+    copy_to(f"oci:{tmp_path}/copied", DOCKER, name)
+    assert tree(tmp_path / "copied") == tree(tmp_path / "saved")
+    with open_sink(f"oci:{tmp_path}/copied") as sink:
+        assert sink.resolve(name) == sink.resolve("") == DOCKER.digest
+    before = tree(tmp_path / "copied")
+    copy_to(f"oci:{tmp_path}/copied", DOCKER, name)
+    assert tree(tmp_path / "copied") == before
+
+
+def test_an_entry_that_lies_about_its_origin(tmp_path: Path) -> None:
+    copy_to(f"oci:{tmp_path}", DOCKER, "t1")
+    copy_to(f"oci:{tmp_path}", ONE, "t2")
+    index = json.loads((tmp_path / "index.json").read_bytes())
+    for lie in (DOCKER.digest, TWO.digest, "sha256:x", 7):
+        index["manifests"][1]["annotations"]["wherry.original"] = lie
+        (tmp_path / "index.json").write_text(json.dumps(index))
+        with open_sink(f"oci:{tmp_path}") as sink:
+            assert sink.resolve("t2") in {ONE.digest, None}
+            assert sink.resolve("t1") == DOCKER.digest
+
+
+def test_the_entry_of_another_tool_learns_its_origin(tmp_path: Path) -> None:
+    copy_to(f"oci:{tmp_path}", DOCKER, "t1")
+    index = json.loads((tmp_path / "index.json").read_bytes())
+    del index["manifests"][0]["annotations"]["wherry.original"]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    copy_to(f"oci:{tmp_path}", DOCKER, "t1")
+    with open_sink(f"oci:{tmp_path}") as sink:
+        assert sink.resolve("t1") == DOCKER.digest
+    assert len(entries(tmp_path)) == 1
 
 
 # Several writers

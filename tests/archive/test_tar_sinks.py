@@ -61,11 +61,19 @@ class Broken(Exception):
     """What ends a copy in these tests."""
 
 
-@pytest.fixture(params=[ONE, ODD, LARGE, build_image([])], ids=["one", "odd", "large", "empty"])
+IMAGES = {
+    "one": ONE,
+    "odd": ODD,
+    "large": LARGE,
+    "empty": build_image([]),
+    "docker": build_image([BASE, tar_layer({})], style="docker", compression="none"),
+}
+
+
+@pytest.fixture(params=IMAGES)
 def image(request: pytest.FixtureRequest) -> BuiltImage:
     """An image whose layers are not compressed."""
-    found: BuiltImage = request.param
-    return found
+    return IMAGES[request.param]
 
 
 @pytest.fixture(params=FORMS)

@@ -10,6 +10,7 @@ import pytest
 from sink_images import tree
 from wherry.errors import Unsupported
 from wherry.testing import (
+    FakeRegistry,
     build_image,
     build_index,
     layout_files,
@@ -30,12 +31,9 @@ if TYPE_CHECKING:
 TARS = [tar_layer(pseudo_random_files(seed, 40_000, 3)) for seed in (1, 2, 3)]
 IMAGE = build_image([*TARS, TARS[0]], cmd=["sh"], labels={"k": "<&>"})
 OTHER = build_image(TARS[:2], compression="zstd")
-INDEX = build_index(
-    [
-        (IMAGE, {"os": "linux", "architecture": "amd64"}),
-        (build_image(TARS, architecture="arm64"), {"os": "linux", "architecture": "arm64"}),
-    ]
-)
+AMD64 = {"os": "linux", "architecture": "amd64"}
+ARM64 = {"os": "linux", "architecture": "arm64"}
+INDEX = build_index([(IMAGE, AMD64), (build_image(TARS, architecture="arm64"), ARM64)])
 
 
 @pytest.fixture
@@ -160,6 +158,38 @@ def test_podman_loads_a_copy(
     loaded = podman("load", "--quiet", "--input", tmp_path / "copy").split()[-1]
     assert podman("inspect", "--format", "{{.Id}}", loaded).strip() == IMAGE.id[7:]
     podman("rmi", "--force", IMAGE.id[7:])
+
+
+@pytest.mark.peer("skopeo", "podman", "umoci")
+def test_peers_read_copies_of_docker_images(
+    client: Client, skopeo: Peer, podman: Peer, umoci: Peer, tmp_path: Path
+) -> None:
+    """In a layout they read only OCI's formats; the digest stays the one of the registry."""
+    image = build_image(TARS[:1], style="docker")
+    index = build_index(
+        [(image, AMD64), (build_image(TARS, style="docker"), ARM64)], style="docker"
+    )
+    layout = f"oci:{tmp_path}/layout"
+    with FakeRegistry() as registry:
+        registry.add_image("app", image, "1")
+        registry.add_image("app", index, "all")
+        origin = f"{registry.host}/app"
+        for address in (
+            f"{layout}:t1",
+            f"oci-archive:{tmp_path}/archive:t1",
+            f"dir:{tmp_path}/dir",
+        ):
+            assert client.copy(f"{origin}:1", address).root.digest == image.digest
+            assert facts(skopeo, address)[1] == image.id
+            client.copy(address, f"{registry.host}/back:1")
+            assert client.digest(f"{registry.host}/back:1") == image.digest
+        client.copy(f"{origin}:all", f"{layout}:all", all_platforms=True)
+        assert facts(skopeo, f"{layout}:all")[1] == image.id
+        client.copy(f"{layout}:all", f"{registry.host}/back:all", all_platforms=True)
+        assert client.digest(f"{registry.host}/back:all") == index.digest
+    umoci("unpack", "--rootless", "--image", f"{tmp_path}/layout:t1", tmp_path / "bundle")
+    loaded = podman("load", "--quiet", "--input", tmp_path / "archive").split()[-1]
+    assert podman("inspect", "--format", "{{.Id}}", loaded).strip() == image.id[7:]
 
 
 def test_an_index_is_no_docker_archive(client: Client, origin: str, tmp_path: Path) -> None:

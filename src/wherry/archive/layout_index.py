@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from wherry.archive.formats import name_annotations
 from wherry.archive.layout_names import parse_layout_name
-from wherry.archive.oci import IMAGE_NAME, INDEX, REF_NAME
+from wherry.archive.oci import IMAGE_NAME, INDEX, ORIGINAL, REF_NAME
 from wherry.errors import InvalidDigest
 from wherry.model import gojson
 from wherry.model._fields import load_object
@@ -15,7 +15,7 @@ from wherry.model.digest import Digest
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from wherry.model.descriptor import Descriptor
+    from wherry.archive.layout_roots import ListedRoot
 
 _MAX_DEPTH = 8
 _NAMES = (IMAGE_NAME, REF_NAME)
@@ -34,19 +34,28 @@ def read_index(raw: bytes | None) -> dict[str, Any]:
     return {**fields.value, "manifests": list(entries)}
 
 
-def find_root(index: dict[str, Any], name: str) -> Digest | None:
-    """Return the digest of the entry with a name, or of the only entry for an empty name."""
+def find_root(index: dict[str, Any], name: str) -> tuple[Digest, Digest | None] | None:
+    """Find the entry with a name, or the only entry for an empty name.
+
+    Returns:
+        The listed digest, and the document that the entry says it was converted from.
+    """
     entries = _objects(index["manifests"])
-    found = {str(each.get("digest")) for each in entries if not name or name in _names(each)}
+    found = {
+        str(each.get("digest")): _annotations(each).get(ORIGINAL)
+        for each in entries
+        if not name or name in _names(each)
+    }
     if len(found) != 1:
         return None
+    listed, original = found.popitem()
     try:
-        return Digest.parse(found.pop())
+        return Digest.parse(listed), Digest.parse(str(original)) if original else None
     except InvalidDigest:
         return None
 
 
-def name_roots(index: dict[str, Any], names: Iterable[tuple[str, Descriptor]]) -> bytes:
+def name_roots(index: dict[str, Any], names: Iterable[tuple[str, ListedRoot]]) -> bytes:
     """Return an ``index.json`` in which names stand for other roots.
 
     As with skopeo, a root that loses its last name stays in the layout without a name. Entries
@@ -61,33 +70,32 @@ def name_roots(index: dict[str, Any], names: Iterable[tuple[str, Descriptor]]) -
     return gojson.encode(index).encode("utf-8")
 
 
-def _name(entries: list[Any], name: str, root: Descriptor) -> None:
+def _name(entries: list[Any], name: str, root: ListedRoot) -> None:
+    listed = root.descriptor
     if name:
         for other in _objects(entries):
-            if other.get("digest") != root.digest:
+            if other.get("digest") != listed.digest:
                 _take_name(other, name)
-    same = [each for each in _objects(entries) if each.get("digest") == root.digest]
-    if any(name in _names(each) or not name for each in same):
-        return
-    unnamed = [each for each in same if not _names(each)]
-    entry: dict[str, Any] = unnamed[0] if unnamed else {}
-    if not unnamed:
-        entry = {
-            "mediaType": root.media_type,
-            "digest": str(root.digest),
-            "size": root.size,
-        }
+    same = [each for each in _objects(entries) if each.get("digest") == listed.digest]
+    named = [each for each in same if name in _names(each) or not name]
+    usable = named or [each for each in same if not _names(each)]
+    if usable:
+        entry = usable[0]
+    else:
+        entry = {"mediaType": listed.media_type, "digest": str(listed.digest), "size": listed.size}
         entries.append(entry)
-    if name:
-        noted = entry.get("annotations") or {}
-        entry["annotations"] = noted | name_annotations(name, parse_layout_name(name))
+    noted = {} if root.original is None else {ORIGINAL: str(root.original)}
+    if name and not named:
+        noted |= name_annotations(name, parse_layout_name(name))
+    if noted:
+        entry["annotations"] = _annotations(entry) | noted
 
 
 def _take_name(entry: dict[str, Any], name: str) -> None:
     """Remove a name from an entry; with a whole name, the tag beside it goes too."""
-    names = entry.get("annotations")
-    if not isinstance(names, dict) or name not in _names(entry):
+    if name not in _names(entry):
         return
+    names = _annotations(entry)
     gone = _NAMES if names.get(IMAGE_NAME) == name else (REF_NAME,)
     for key in gone:
         names.pop(key, None)
@@ -96,10 +104,13 @@ def _take_name(entry: dict[str, Any], name: str) -> None:
 
 
 def _names(entry: dict[str, Any]) -> set[str]:
-    annotations = entry.get("annotations")
-    if not isinstance(annotations, dict):
-        return set()
+    annotations = _annotations(entry)
     return {str(annotations[key]) for key in _NAMES if annotations.get(key)}
+
+
+def _annotations(entry: dict[str, Any]) -> dict[str, Any]:
+    found = entry.get("annotations")
+    return found if isinstance(found, dict) else {}
 
 
 def _objects(entries: list[Any]) -> list[dict[str, Any]]:

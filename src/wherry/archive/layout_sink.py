@@ -9,18 +9,22 @@ from wherry.archive.directory_sink import DirectorySink
 from wherry.archive.formats import MARK_ENTRY
 from wherry.archive.layout_index import find_root, name_roots, read_index
 from wherry.archive.layout_names import parse_layout_name
+from wherry.archive.layout_roots import is_original, list_root
 from wherry.archive.oci import INDEX, MARK
 from wherry.archive.oci_archive_sink import check_digest
 from wherry.archive.output_directory import OutputDirectory
-from wherry.errors import InvalidDigest, InvalidDocument, StoreError, Unsupported
+from wherry.errors import InvalidDigest, InvalidDocument, NotFound, StoreError, Unsupported
 from wherry.model._fields import load_object
+from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
+from wherry.model.manifest import parse_verified
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from wherry.archive.layout_roots import ListedRoot
     from wherry.content.cancel import CancelToken
-    from wherry.model.descriptor import Descriptor
+    from wherry.model.manifest import Document
 
 _BLOBS = "blobs"
 
@@ -32,6 +36,10 @@ class LayoutSink(DirectorySink):
     one, blobs are visible at once, and ``index.json`` changes at the end, under a lock on the
     directory.
     """
+
+    def __init__(self, path: str, cancel: CancelToken) -> None:
+        self._listed: dict[Digest, ListedRoot] = {}
+        super().__init__(path, cancel)
 
     def _check(self) -> None:
         names = set(self._directory.names())
@@ -74,17 +82,51 @@ class LayoutSink(DirectorySink):
                 return
             self._directory.write_bytes(*place, raw)
 
+    def name(self, name: str, root: Descriptor) -> None:
+        """Give a root a name at the end of the block; see `Sink.name`.
+
+        A docker image is listed in OCI's formats, with the unchanged documents beside it.
+
+        Raises:
+            InvalidReference: A layout cannot have such a name.
+            NotFound: The layout does not have the root.
+        """
+        super().name(name, root)
+        listed = list_root(root, self._document)
+        for document in listed.documents:
+            made = Descriptor.of(document.raw, document.media_type)
+            self.put_document(made, document.raw, (), self._cancel)
+        self._listed[root.digest] = listed
+
+    def _document(self, digest: Digest) -> Document:
+        with self._errors():
+            raw = self._directory.read(*self._place(digest))
+        if raw is None:
+            raise NotFound(f"{digest} is not there").within(self.label)
+        return parse_verified(digest, raw, "")
+
     def resolve(self, name: str) -> Digest | None:
-        """Return the root that a name stands for; for a digest, whether its document is there."""
+        """Return the root that a name stands for; for a digest, whether its document is there.
+
+        The root of a docker image is the document that the listed one was converted from.
+        """
         if name in self._names:
             return self._names[name].digest
-        try:
-            digest = Digest.parse(name)
-        except InvalidDigest:
-            with self._errors():
-                return find_root(self._read_index(), name)
         with self._errors():
+            try:
+                digest = Digest.parse(name)
+            except InvalidDigest:
+                return self._find_root(name)
             return None if self._directory.size(*self._place(digest)) is None else digest
+
+    def _find_root(self, name: str) -> Digest | None:
+        found = find_root(self._read_index(), name)
+        if found is None:
+            return None
+        listed, original = found
+        if original is not None and is_original(original, listed, self._document):
+            return original
+        return listed
 
     def _check_name(self, name: str) -> None:
         if name:
@@ -104,7 +146,8 @@ class LayoutSink(DirectorySink):
                 directory.write_bytes("", MARK, MARK_ENTRY.data or b"")
             index = read_index(directory.read("", INDEX))
             before = json.dumps(index)
-            changed = name_roots(index, self._names.items())
+            names = {name: self._listed[root.digest] for name, root in self._names.items()}
+            changed = name_roots(index, names.items())
             if json.dumps(index) != before:
                 directory.write_bytes("", INDEX, changed)
 

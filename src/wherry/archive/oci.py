@@ -9,20 +9,17 @@ from typing import TYPE_CHECKING
 from wherry.archive.archive import Archive
 from wherry.archive.detect import check_ended, no_archive
 from wherry.archive.files import has, read, read_document
+from wherry.archive.layout_roots import is_original
 from wherry.archive.select_image import ListedImage, choose, same_name
-from wherry.content.budget import Budget
 from wherry.errors import (
-    IntegrityError,
     InvalidDigest,
     InvalidDocument,
     InvalidReference,
-    NotFound,
     Unsupported,
     WherryError,
 )
 from wherry.model import mediatype
 from wherry.model._fields import as_object, load_object
-from wherry.model.convert import to_oci
 from wherry.model.descriptor import Descriptor, read_descriptor
 from wherry.model.digest import Digest
 from wherry.model.manifest import Index, Manifest, parse
@@ -125,10 +122,9 @@ class OciLayout(Archive):
         """
         try:
             digest = Digest.parse(root.annotations.get(ORIGINAL, ""))
-            made = to_oci(self.document(digest), Budget().limit(self.document))
-        except (InvalidDigest, NotFound, InvalidDocument, IntegrityError, Unsupported):
+        except InvalidDigest:
             return None
-        return digest if made and root.digest.matches(made[-1].raw) else None
+        return digest if is_original(digest, root.digest, self.document) else None
 
     def resolve(self, address: Address) -> Descriptor:
         """Return the root of an image; raises `NotFound`, with the names in the layout.

@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING
 from wherry.archive.blob_part import fill
 from wherry.archive.formats import MARK_ENTRY, LayoutRoot, blob_directories, index_json
 from wherry.archive.layout_names import parse_layout_name
+from wherry.archive.layout_roots import list_root
 from wherry.archive.oci import INDEX
 from wherry.archive.tar_sink import TarSink
 from wherry.archive.write_errors import translate_write_errors
 from wherry.archive.writer import Entry
-from wherry.errors import Unsupported
+from wherry.content.cancel import CancelToken
+from wherry.errors import NotFound, Unsupported
+from wherry.model.descriptor import Descriptor
+from wherry.model.manifest import parse
 from wherry.model.strict_json import MAX_DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wherry.archive.blob_part import Spool
-    from wherry.content.cancel import CancelToken
+    from wherry.archive.layout_roots import ListedRoot
     from wherry.content.protocols import Blob
-    from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
+    from wherry.model.manifest import Document
     from wherry.model.reference import Reference
 
 _MAX_HELD = 64 * 2**20  # bytes of configs that wait for their manifests
@@ -38,7 +42,8 @@ class OciArchiveSink(TarSink):
         super().__init__(path, MARK_ENTRY)
         self._directories: set[str] = set()
         self._held: dict[Digest, bytes] = {}
-        self._roots: dict[Digest, Descriptor] = {}
+        self._documents: dict[Digest, Document] = {}
+        self._roots: dict[Digest, ListedRoot] = {}
 
     def _store(self, blob: Blob, cancel: CancelToken, on_bytes: Callable[[int], None]) -> int:
         descriptor = blob.descriptor
@@ -92,6 +97,7 @@ class OciArchiveSink(TarSink):
             if digest not in self._stored:
                 self._file.tar.add(Entry(self._place(digest), raw))
                 self._stored[digest] = len(raw)
+                self._documents[digest] = parse(raw, descriptor.media_type)
 
     def _write_held(self, digest: Digest) -> None:
         if digest in self._held:
@@ -99,9 +105,22 @@ class OciArchiveSink(TarSink):
             self._file.tar.add(Entry(self._place(digest), raw))
 
     def name(self, name: str, root: Descriptor) -> None:
-        """Give a root a name, or move the name to it; see `Sink.name`."""
+        """Give a root a name, or move the name to it; see `Sink.name`.
+
+        A docker image is listed in OCI's formats, with the unchanged documents beside it.
+
+        Raises:
+            InvalidReference: A layout cannot have such a name.
+            NotFound: The root was not put into this archive.
+        """
         super().name(name, root)
-        self._roots.setdefault(root.digest, root)
+        self._roots.setdefault(root.digest, list_root(root, self._document))
+
+    def _document(self, digest: Digest) -> Document:
+        found = self._documents.get(digest)
+        if found is None:
+            raise NotFound(f"{digest} was not written").within(self.label)
+        return found
 
     def _check_name(self, name: str) -> None:
         if name:
@@ -110,6 +129,10 @@ class OciArchiveSink(TarSink):
     def _write_rest(self) -> None:
         for digest in list(self._held):
             self._write_held(digest)
+        for root in self._roots.values():
+            for document in root.documents:
+                made = Descriptor.of(document.raw, document.media_type)
+                self.put_document(made, document.raw, (), CancelToken())
         self._file.tar.add(Entry(INDEX, index_json(self._named_roots())))
 
     def _named_roots(self) -> list[LayoutRoot]:
@@ -120,7 +143,8 @@ class OciArchiveSink(TarSink):
                 for name, named in self._names.items()
                 if name and named == digest
             }
-            found.append(LayoutRoot(root, names))
+            if digest in self._names.values():
+                found.append(LayoutRoot(root.descriptor, names, root.original))
         return found
 
     def _close(self) -> None:

@@ -83,7 +83,15 @@ def open_copy_source(
         elif root is not None:
             yield _local(image, root, _wanted(choice, ()), ())
         else:
-            yield _choose_local(image, choice)
+            yield _choose_local(_unconverted(image), choice)
+
+
+def _unconverted(image: SourceImage) -> SourceImage:
+    """Return the image of a layout as it was before it was converted for the layout."""
+    original = image.original()
+    if original is None:
+        return image
+    return image.replace(digest=original, document=image.source.document(original))
 
 
 def _in_registry(

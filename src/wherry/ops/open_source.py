@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wherry.errors import (
@@ -57,6 +58,7 @@ class SourceImage(Record):
     ``reference`` is the image's name in a registry. ``named`` is the name by which it was found
     in a store or archive, if any. ``shown`` is the manifest below the root that a name of the
     store shows (the one pulled last). A ``sparse`` source need not hold all that an index lists.
+    ``original`` returns the root in docker's format that a layout has converted, or None.
     """
 
     source: Source
@@ -67,6 +69,7 @@ class SourceImage(Record):
     sparse: bool = False
     store: LocalStore | None = None
     named: Reference | None = None
+    original: Callable[[], Digest | None] = lambda: None
 
     def holds(self, manifest: Digest) -> bool:
         """Tell whether an image or artifact is complete.
@@ -144,9 +147,12 @@ def _open(address: Address, access: Access) -> Iterator[SourceImage]:
             yield _from_anywhere(address, access)
         case _:
             with open_archive(address, access.cancel) as archive:
-                digest = archive.resolve(address).digest
-                document = archive.document(digest)
-                yield SourceImage(archive, digest, document, named=address.reference)
+                root = archive.resolve(address)
+                document = archive.document(root.digest)
+                original = partial(archive.original, root)
+                yield SourceImage(
+                    archive, root.digest, document, named=address.reference, original=original
+                )
 
 
 def _from_anywhere(address: Address, access: Access) -> SourceImage:
