@@ -10,9 +10,11 @@ from wherry.content.cancel import CancelToken
 from wherry.content.codec import LONGEST_MAGIC, detect
 from wherry.content.protocols import Receipt, blob_of
 from wherry.errors import WherryError
+from wherry.model import mediatype
 from wherry.model.compression import Compression
 from wherry.model.config import parse_config
 from wherry.model.descriptor import Descriptor
+from wherry.model.document_edits import edit_index
 from wherry.model.manifest import Index, Manifest, digest_of, oci_manifest, parse, parse_verified
 from wherry.model.schema1_signatures import verify_signatures
 from wherry.model.schema1_writer import to_schema1
@@ -48,8 +50,28 @@ def rewrites(data: bytes) -> bool:
                 continue
             _check(node, found, layers)
             accepted = True
+    if isinstance(document, Index):
+        _convert_entries(document)
+        accepted = True
     list(describe_losses([node], Rewrite(format="docker")))
     return accepted
+
+
+def _convert_entries(index: Index) -> None:
+    """Convert an index together with all that it lists."""
+    for target, kind in (
+        (mediatype.OCI_INDEX, mediatype.OCI_MANIFEST),
+        (mediatype.DOCKER_LIST, mediatype.DOCKER_MANIFEST),
+    ):
+        made = {each.digest: Descriptor.of(each.digest.encode(), kind) for each in index.manifests}
+        found = edit_index(index, made, None, target)
+        expected = [made[each.digest].digest for each in index.manifests]
+        if [each.digest for each in found.manifests] != expected:
+            raise AssertionError("other entries")
+        if [each.platform for each in found.manifests if each.platform] != [
+            each.platform for each in index.manifests if each.platform
+        ] and target == mediatype.OCI_INDEX:
+            raise AssertionError("other platforms")
 
 
 def _rewritten(node: Node, layers: Mapping[Digest, Descriptor], target: str) -> Node:

@@ -305,6 +305,16 @@ def test_an_index_becomes_a_manifest_list() -> None:
     assert [e.platform for e in after.manifests] == [e.platform for e in found.manifests]
 
 
+def test_an_index_of_docker_s_manifests_becomes_a_list() -> None:
+    """Its entries need not have a type, nor change."""
+    images = [build_image([tar], style="docker") for tar in TARS]
+    built = build_index([(image, LINUX) for image in images], entry_extra={"mediaType": None})
+    made = {Digest(image.digest): described(manifest_of(image)) for image in images}
+    after = edit_index(index_of(built), made, None, mediatype.DOCKER_LIST)
+    assert {entry.media_type for entry in after.manifests} == {mediatype.DOCKER_MANIFEST}
+    assert [entry.digest for entry in after.manifests] == list(made)
+
+
 def test_a_manifest_list_becomes_an_index() -> None:
     built = index("docker")
     children = {

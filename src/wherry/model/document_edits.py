@@ -88,16 +88,17 @@ def edit_index(
     is_same = target == index.media_type and len(entries) == len(index.manifests)
     if is_same and not any(_is_changed(each, documents) for each in (*entries, index.subject)):
         return index
+    is_converted = target != index.media_type
+    if is_converted:
+        _check_entries(entries, documents)
     fields = _load(index.raw)
     by_text = {str(digest): new for digest, new in documents.items()}
     fields["manifests"] = [
-        _edit_entry(listed, entry, by_text)
+        _edit_entry(listed, entry, by_text, is_converted=is_converted)
         for listed, entry in _pairs(fields, "manifests", index.manifests)
         if kept is None or entry.digest in kept
     ]
-    if target != index.media_type:
-        for entry in entries:
-            _check_entry(entry, documents)
+    if is_converted:
         if target == mediatype.DOCKER_LIST:
             fields = _docker_list(fields["manifests"])
         _retype(fields, target)
@@ -150,10 +151,14 @@ def _replace_layer(entry: dict[str, Any], new: Descriptor, *, docker: bool) -> N
 
 
 def _edit_entry(
-    listed: dict[str, Any], entry: Descriptor, documents: Mapping[str, Descriptor]
+    listed: dict[str, Any],
+    entry: Descriptor,
+    documents: Mapping[str, Descriptor],
+    *,
+    is_converted: bool,
 ) -> dict[str, Any]:
     new = documents.get(entry.digest)
-    if new is not None and new.digest != entry.digest:
+    if new is not None and (is_converted or new.digest != entry.digest):
         _point(listed, new)
     attested = documents.get(entry.annotations.get(_ATTESTED, ""))
     if attested is not None:
@@ -161,13 +166,14 @@ def _edit_entry(
     return listed
 
 
-def _check_entry(entry: Descriptor, documents: Descriptors) -> None:
-    """Raise `Unsupported` for an entry that stays in the old format."""
-    if entry.digest not in documents:
-        raise Unsupported(
-            f"the index lists {entry.digest}, which is not converted along with it",
-            hint="an index with all its images can be converted: leave --sparse out",
-        )
+def _check_entries(entries: Sequence[Descriptor], documents: Descriptors) -> None:
+    """Raise `Unsupported` for an entry that would stay in the old format."""
+    for entry in entries:
+        if entry.digest not in documents:
+            raise Unsupported(
+                f"the index lists {entry.digest}, which is not converted along with it",
+                hint="an index with all its images can be converted: leave --sparse out",
+            )
 
 
 def _docker_list(entries: list[dict[str, Any]]) -> dict[str, Any]:
