@@ -143,9 +143,9 @@ def test_other_things_at_the_path(tmp_path: Path) -> None:
     (tmp_path / "folders" / "0").mkdir(parents=True)
     for name, kind, says in (
         ("file", StoreError, "a directory is expected"),
-        ("more", StoreError, "has other files than those of an image, such as notes.txt"),
+        ("more", StoreError, "with other files than those of an image, such as notes.txt"),
         ("hashes", StoreError, "there is no version in it"),
-        ("folders", StoreError, "has other files"),
+        ("folders", StoreError, "with other files"),
         ("nowhere/flat", NotFound, "no such directory"),
     ):
         before = tree(tmp_path)

@@ -363,7 +363,7 @@ def test_other_things_at_the_path(tmp_path: Path) -> None:
     )
     for name, kind, says in (
         ("file", StoreError, "a directory is expected"),
-        ("files", StoreError, "is not an OCI layout, and not empty"),
+        ("files", StoreError, "already exists, and is not an OCI layout"),
         ("nowhere/layout", NotFound, "no such directory"),
         ("old", Unsupported, "version '2.0.0' are not supported"),
         ("bad", Unsupported, "version ''"),

@@ -47,9 +47,11 @@ class FlatSink(DirectorySink):
         others = [each for each in self._before if not _is_own(each)]
         version = (self._directory.read("", VERSION) or b"").decode("utf-8", "replace")
         if others:
-            message = f"has other files than those of an image, such as {min(others)}"
+            message = (
+                f"already exists, with other files than those of an image, such as {min(others)}"
+            )
         elif not version.startswith(_MARK):
-            message = f"is not an image directory, and not empty: there is no {VERSION} in it"
+            message = f"already exists, and is not an image directory: there is no {VERSION} in it"
         else:
             return
         raise StoreError(message, hint="choose another place, or empty it").within(self.label)

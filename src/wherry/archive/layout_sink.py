@@ -45,7 +45,7 @@ class LayoutSink(DirectorySink):
         names = set(self._directory.names())
         raw = self._directory.read("", MARK)
         if raw is None and names - {_BLOBS}:
-            message = "is not an OCI layout, and not empty"
+            message = "already exists, and is not an OCI layout"
             hint = "choose another place, or empty it"
             raise StoreError(message, hint=hint).within(self.label)
         if raw is not None:
