@@ -27,11 +27,13 @@ from wherry.registry.auth.credential_store import CredentialStore
 from wherry.registry.auth.credentials import Credentials
 from wherry.registry.certs_d import CaBundle
 from wherry.registry.host_pauses import HostPauses
+from wherry.registry.http.proxies import ProxySettings
 from wherry.registry.session import Session
 from wherry.registry.upload_options import UploadOptions
 from wherry.registry.uploads import CHUNK, upload_blob
 from wherry.registry.write_api import WriteApi
 from wherry.testing import (
+    Action,
     CutHead,
     CutRequest,
     Distribution,
@@ -40,6 +42,7 @@ from wherry.testing import (
     Fault,
     FixedReply,
     HangUp,
+    HttpProxy,
     SetHeader,
     TcpProxy,
 )
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
 
     from wherry.model.digest import Digest
     from wherry.testing import RegistryName
+    from wherry.testing._messages import Reply
 
     Files = tuple[Path, Path, Path]
 
@@ -319,6 +323,41 @@ def test_a_registry_that_always_misleads(fake: FakeRegistry, pusher: Pusher) -> 
     assert fake.uploads.open_sessions == 0
 
 
+class KeepBytes(Action):
+    """Confirm a few more bytes than the time before, however many arrived."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.kept = 0
+
+    def shape(self, reply: Reply) -> None:
+        self.kept += self.step
+        reply.set("Range", f"0-{min(self.kept, len(DATA) - 1)}")
+
+
+@pytest.mark.parametrize("step", [1, 1000])
+def test_a_registry_that_keeps_next_to_nothing(step: int) -> None:
+    """It is not asked for ever, however far it gets with each request."""
+    with FakeRegistry(like="distribution-2.8") as registry:
+        pusher = Pusher(registry.host)
+        registry.inject(Fault(KeepBytes(step), method="PATCH"))
+        with pytest.raises(NetworkError, match="keeps too little of what it is sent") as caught:
+            pusher.push(DATA)
+        assert not caught.value.transient
+        assert pusher.retries == []
+        assert methods(registry).count("PATCH") < 20
+        assert registry.uploads.open_sessions == 0
+
+
+def test_a_registry_that_keeps_half() -> None:
+    """The upload goes on to its end; this registry has appended all that was sent."""
+    with FakeRegistry(like="distribution-2.8") as registry:
+        registry.inject(Fault(KeepBytes(CHUNK // 2), method="PATCH"))
+        with pytest.raises(IntegrityError, match="other bytes"):
+            Pusher(registry.host).push(DATA)
+        assert "PUT" in methods(registry)
+
+
 def test_a_registry_that_gets_other_bytes(fake: FakeRegistry, pusher: Pusher) -> None:
     body = b'{"errors":[{"code":"DIGEST_INVALID","message":"no"}]}'
     headers = {"Content-Type": "application/json"}
@@ -330,13 +369,31 @@ def test_a_registry_that_gets_other_bytes(fake: FakeRegistry, pusher: Pusher) ->
 # Answers before the end
 
 
-@pytest.mark.parametrize("tls", [False, True])
-@pytest.mark.parametrize("after", [0, 3 * MIB])
-def test_too_large(certificates: Files, tls: bool, after: int) -> None:
+WAYS = ["plain", "tls", "within"]  # within: TLS, also with an https proxy
+
+
+@contextlib.contextmanager
+def reach(certificates: Files, way: str, **more: Any) -> Iterator[tuple[FakeRegistry, Pusher]]:
+    """A registry, and an uploader that reaches it in one of these ways."""
     pair = certificates[1:]
     bundle = CaBundle("REQUESTS_CA_BUNDLE", certificates[0])
-    with FakeRegistry(tls=pair if tls else None) as registry:
-        pusher = Pusher(registry.host, more={"ca_bundle": bundle})
+    known = CredentialStore(fixed=Credentials("me", "secret"))
+    with contextlib.ExitStack() as end:
+        registry = FakeRegistry(tls=None if way == "plain" else pair, **more)
+        end.enter_context(registry)
+        host, proxies = registry.host, ProxySettings()
+        if way == "within":
+            host = "registry.test:4443"
+            proxy = end.enter_context(HttpProxy({host: registry.host}, tls=pair))
+            proxies = ProxySettings(https=proxy.url)
+        options = {"ca_bundle": bundle, "credentials": known, "proxies": proxies}
+        yield registry, Pusher(host, more=options)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("after", [0, 3 * MIB])
+def test_too_large(certificates: Files, way: str, after: int) -> None:
+    with reach(certificates, way) as (registry, pusher):
         registry.inject(Fault(EarlyReply(413, after=after), method="PATCH"))
         with pytest.raises(RegistryError, match="413") as caught:
             pusher.push(DATA)
@@ -346,22 +403,34 @@ def test_too_large(certificates: Files, tls: bool, after: int) -> None:
         assert pusher.retries == []
 
 
-@pytest.mark.parametrize("tls", [False, True])
-def test_a_token_that_expires_within_the_upload(certificates: Files, tls: bool) -> None:
-    pair = certificates[1:]
-    more = {
-        "ca_bundle": CaBundle("REQUESTS_CA_BUNDLE", certificates[0]),
-        "credentials": CredentialStore(fixed=Credentials("me", "secret")),
-    }
-    with FakeRegistry(users={"me": "secret"}, tokens=True, tls=pair if tls else None) as registry:
-        challenge = f'Bearer realm="{registry.url}/token",service="{registry.service}"'
+@pytest.mark.parametrize("way", WAYS)
+def test_a_token_that_expires_within_the_upload(certificates: Files, way: str) -> None:
+    with reach(certificates, way, users={"me": "secret"}, tokens=True) as (registry, pusher):
+        realm = pusher.host if way == "within" else registry.host
+        scheme = "http" if way == "plain" else "https"
+        challenge = f'Bearer realm="{scheme}://{realm}/token",service="{registry.service}"'
         refused = EarlyReply(401, {"WWW-Authenticate": challenge}, after=MIB)
         registry.inject(Fault(refused, method="PATCH", times=1))
-        pusher = Pusher(registry.host, more=more)
+        if way == "within":  # the registry does not know its name behind the proxy
+            header = SetHeader("WWW-Authenticate", challenge)
+            registry.inject(Fault(header, method="HEAD"))
+            registry.inject(Fault(header, method="POST", times=1))
         pusher.push(DATA)
         require_whole(registry)
         assert registry.tokens_issued == 2
         assert pusher.retries == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_pause_that_is_asked_for_within_the_body(certificates: Files, way: str) -> None:
+    with reach(certificates, way) as (registry, pusher):
+        busy = EarlyReply(429, {"Retry-After": "1"}, after=MIB)
+        registry.inject(Fault(busy, method="PATCH", times=1))
+        started = time.monotonic()
+        pusher.push(DATA)
+        require_whole(registry)
+        assert time.monotonic() - started >= 1
+        assert isinstance(pusher.retries[0], RateLimited)
 
 
 def test_a_quota(fake: FakeRegistry, pusher: Pusher) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SMALL = 1024 * 1024  # bytes of a blob that is sent by one PUT
 CHUNK = 4 * 1024 * 1024  # bytes; some registries refuse larger chunks
+MAX_DROPPED = 4  # times the size of a blob that a registry may take without keeping it
 PROGRESS = 1024 * 1024  # bytes after which a failure counts as the first one again
 
 
@@ -122,6 +123,7 @@ class _Upload:
         self._failures = 0
         self._counted_from = 0
         self._restarts = 0
+        self._dropped = 0  # bytes that were accepted and have to be sent again
         self._patience = options.policy.patience
 
     def run(self) -> int:
@@ -235,10 +237,27 @@ class _Upload:
             received = expected  # the range does not advance: the status alone counts
         if received > expected:
             raise _BeginAgain("the registry has more bytes than were sent")
+        self._count_dropped(expected - received)
         self._acknowledged = received
         self._times_out_of_range = 0
         self._use(state)
         self._is_in_doubt = False
+
+    def _count_dropped(self, size: int) -> None:
+        """Count bytes that a registry has accepted and did not keep, so that it ends some time.
+
+        Raises:
+            NetworkError: They are many times the blob.
+        """
+        self._dropped += size
+        if self._dropped > MAX_DROPPED * (self._source.size or self._source.furthest) + CHUNK:
+            endpoint = self._api.endpoint
+            raise NetworkError(
+                f"it keeps too little of what it is sent: {self._dropped:,} bytes of blob "
+                f"{self._digest} were sent again",
+                host=endpoint.name,
+                transient=False,
+            ).within(f"{endpoint.name}/{endpoint.path}")
 
     def _finish(self, location: UploadLocation) -> None:
         self._wait()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,18 +15,32 @@ from waiting import wait_for
 from wherry.content.cancel import CancelToken
 from wherry.content.protocols import open_bytes
 from wherry.errors import Cancelled, NetworkError
+from wherry.registry.http.proxies import ProxySettings
+from wherry.registry.http.request import HttpRequest
 from wherry.registry.http.request_body import BodyEnded, StreamBody
-from wherry.testing import Action, CutRequest, EarlyReply, Fault, sha256
+from wherry.registry.http.transport import Transport
+from wherry.testing import (
+    Action,
+    CutRequest,
+    EarlyReply,
+    FakeRegistry,
+    Fault,
+    HttpProxy,
+    sha256,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from raw_server import Peer, RawServer
     from wherry.registry.http.response import HttpResponse
     from wherry.testing._messages import IncomingRequest
 
 KINDS = ["plain", "tls", "tunnel", "within", "socks"]
 DATA = bytes(range(256)) * 40_000  # more than the buffers of sockets
 UPLOAD = "/v2/app/blobs/uploads/"
+BEHIND = "registry.test:4443"  # the server's name behind a proxy
 
 
 class Endless:
@@ -40,6 +58,20 @@ class Endless:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+@dataclass
+class Direct:
+    """A registry, and a transport of the test."""
+
+    registry: FakeRegistry
+    transport: Transport
+
+    def send(
+        self, method: str, path: str, cancel: CancelToken | None = None, **more: Any
+    ) -> HttpResponse:
+        request = HttpRequest(method, self.registry.url + path, **more)
+        return self.transport.send(request, cancel or CancelToken())
 
 
 class Hold(Action):
@@ -96,6 +128,44 @@ def test_an_answer_before_the_end_ends_the_body(
         assert to.registry.connections == 2  # the first one still waits for the rest of the body
 
 
+@pytest.mark.parametrize("after", [0, 3_000_000])
+@pytest.mark.parametrize("kind", ["plain", "tls", "tunnel", "within"])
+def test_an_answer_of_a_server_that_reads_no_more(
+    certificates: tuple[Path, Path, Path],
+    serve: Callable[..., RawServer],
+    patient: Callable[..., Transport],
+    kind: str,
+    after: int,
+) -> None:
+    """The server keeps the connection open, and the client's timeout is ten minutes."""
+    done = threading.Event()
+
+    def read(peer: Peer, size: int) -> None:
+        while size > 0 and (data := peer.sock.recv(65536)):
+            size -= len(data)
+
+    def talk(peer: Peer) -> None:
+        peer.head()
+        read(peer, after)
+        peer.answer(b"slow down", status="429 Too Many Requests")
+        read(peer, 8_000_000)  # else the proxy may be waiting for the server, and not answer
+        done.wait(60)
+
+    server = serve(talk, tls=kind != "plain")
+    proxy = HttpProxy({BEHIND: server.host}, tls=certificates[1:] if kind == "within" else None)
+    with proxy:
+        url = f"{'http' if kind == 'plain' else 'https'}://{server.host}/"
+        proxies = ProxySettings()
+        if kind in {"tunnel", "within"}:
+            url, proxies = f"https://{BEHIND}/", ProxySettings(https=proxy.url)
+        stream = Endless()
+        request = HttpRequest("PATCH", url, stream=endless(stream))
+        response = patient(proxies).send(request, CancelToken())
+        assert (response.status, response.read(100)) == (429, b"slow down")
+        assert stream.is_closed
+        done.set()
+
+
 def test_a_server_that_hangs_up_within_the_body(way: Callable[[str], Any]) -> None:
     with way("tls") as to:
         location = start(to)
@@ -135,3 +205,33 @@ def test_a_body_is_cancelled_while_the_server_does_not_read(
         hold.released.set()
         assert isinstance(failures[0], Cancelled)
         assert stream.is_closed
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_bodies_are_sent_at_the_limited_rate(chunked: bool) -> None:
+    """All connections share the rate."""
+    with FakeRegistry() as registry:
+        transport = Transport(connections=2, limit_rate=1_000_000)
+        to = Direct(registry, transport)
+        data = bytes(250_000)
+        locations = [start(to) for _ in range(2)]
+        began = time.monotonic()
+        with contextlib.closing(transport), ThreadPoolExecutor(2) as pool:
+            answers = pool.map(
+                lambda location: to.send("PATCH", location, stream=whole(data, chunked=chunked)),
+                locations,
+            )
+            assert [answer.status for answer in answers] == [202, 202]
+        assert time.monotonic() - began >= 0.35  # half a second less what a bucket holds
+        assert [each.bytes_received for each in registry.requests[2:]] == [len(data)] * 2
+
+
+def test_a_limited_body_is_cancelled(fake: FakeRegistry) -> None:
+    cancel = CancelToken()
+    with contextlib.closing(Transport(connections=1, limit_rate=1000)) as transport:
+        to = Direct(fake, transport)
+        location = start(to)
+        stream = Endless(on_read=cancel.cancel)
+        with pytest.raises(Cancelled):
+            to.send("PATCH", location, cancel, stream=endless(stream))
+        assert (stream.is_closed, stream.reads) == (True, 1)

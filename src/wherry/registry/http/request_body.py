@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import select
-import socket
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -95,12 +94,9 @@ class _Sender:
         self._sock = sock
         self._seconds = seconds
         self._early = early
-        # TLS within TLS has no waiting for either direction: an answer is read after the body.
-        self._is_watched = isinstance(sock, socket.socket)
+        self._is_watched = True
 
     def send(self, stream: Stream, length: int | None) -> bool:
-        if not self._is_watched:
-            return self._send_stream(stream, length)
         self._sock.settimeout(0)
         try:
             return self._send_stream(stream, length)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from typing_extensions import Buffer
+
     from wherry.registry.http.deadlines import Timeouts
     from wherry.registry.http.proxies import ProxyAddress
 
@@ -69,6 +71,8 @@ class InnerTls:
         self._coming, self._going = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._coming, self._going, server_hostname=name)
         self._is_open = True
+        self._unsent = bytearray()  # encrypted bytes
+        self._encrypted = 0  # bytes of the data of `send` that `_unsent` has
         self._readers = 0
         try:
             self._run(self._tls.do_handshake, monotonic() + seconds)
@@ -96,14 +100,53 @@ class InnerTls:
                 self._coming.write_eof()
 
     def _flush(self) -> None:
-        if data := self._going.read():
-            self._outer.sendall(data)
+        """Send what is encrypted; without waiting, as much of it as the peer takes."""
+        self._unsent += self._going.read()
+        try:
+            while self._unsent:
+                del self._unsent[: self._outer.send(self._unsent)]
+        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            pass  # the timeout is 0
+        except OSError:
+            self._unsent.clear()  # what the peer has sent before can still be read
+            raise
 
     def sendall(self, data: bytes) -> None:
         """Send all bytes."""
         left = memoryview(data).cast("B")
         while left:
-            left = left[self._run(partial(self._tls.write, left)) :]
+            left = left[self.send(left) :]
+
+    def send(self, data: Buffer) -> int:
+        """Send the first bytes, and return how many.
+
+        Raises:
+            ssl.SSLWantWriteError: The peer takes no more bytes now. The next call has to be with
+                the same data.
+        """
+        if not self._encrypted:
+            self._encrypted = self._run(partial(self._tls.write, memoryview(data)[:_CHUNK]))
+        else:
+            self._flush()
+        if self._unsent:
+            raise ssl.SSLWantWriteError
+        sent, self._encrypted = self._encrypted, 0
+        return sent
+
+    def recv(self, size: int) -> bytes:
+        """Return available bytes, at least one; none at the end.
+
+        Raises:
+            ssl.SSLWantReadError: There are none, and the timeout is 0.
+        """
+        try:
+            return self._run(partial(self._tls.read, size))
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket, for waiting until it is ready."""
+        return self._outer.fileno()
 
     def recv_into(self, buffer: Any) -> int:
         """Read the available bytes into ``buffer``, at least one; return 0 at the end."""
@@ -119,7 +162,7 @@ class InnerTls:
         return self._tls.pending() + self._coming.pending
 
     def settimeout(self, seconds: float) -> None:
-        """Set the seconds that the next byte may take."""
+        """Set the seconds that the next byte may take; 0 does not wait."""
         self._outer.settimeout(seconds)
 
     def makefile(self, mode: str) -> io.BufferedReader:
