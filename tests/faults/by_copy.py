@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import subjects
+from interrupted import INTERRUPTIONS, interrupted
 from kinds import COMBINED, KINDS
 from moves import moves, real_moves
 from rows import Row
@@ -18,7 +19,7 @@ _EVERY = 3  # the short form has every third kind
 
 
 def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
-    """Copy with faults of the destination, of the source and of both."""
+    """Copy with faults of the destination, of the source, of both, and with kills."""
     seeds = range(seed, seed + (_LONG if long else _SHORT))
     image = subjects.pushed()
     reads = [reading(kind) for kind in KINDS if kind.part is None]
@@ -36,4 +37,5 @@ def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
     return [
         *moves("copy", chosen, seeds, image),
         *real_moves("copy", real, seeds, image),
+        *interrupted("copy", INTERRUPTIONS, seed, only, long=long),
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import subjects
+from interrupted import INTERRUPTIONS, interrupted
 from moves import STORED, copy_store, moves, real_moves
 from rows import Row, Run
 from target import REPOSITORY, TAG, TargetRegistry, target_problems
@@ -26,7 +27,7 @@ _PATIENCE = 12  # attempts
 
 
 def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
-    """Push with every kind of fault, and by several clients at once."""
+    """Push with every kind of fault, by several clients at once, and with kills."""
     seeds = range(seed, seed + (_LONG if long else _SHORT))
     image = subjects.pushed()
     kinds = {kind: Row(name) for kind in WRITE_KINDS if only in (name := f"push: {kind.name}")}
@@ -41,7 +42,7 @@ def rows(seed: int, *, long: bool, only: str = "") -> Sequence[Row]:
             found.append(row := Row(name))
             for number in seeds:
                 row.add(_crowd(number, is_cut=is_cut))
-    return found
+    return [*found, *interrupted("push", INTERRUPTIONS, seed, only, long=long)]
 
 
 def _crowd(seed: int, *, is_cut: bool) -> Run:

@@ -26,6 +26,7 @@ _FILES = {
     "blobs",
     "ingest",
     "leases",
+    "uploads",
 }
 _BESIDE = {f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal"}
 _UNFINISHED = {"names.new"}  # left by a killed process; the next one replaces it

@@ -242,6 +242,8 @@ def _move(
     run.problems += target_problems(target, image)
     if origin.store.exists():
         run.problems += problems(origin.store, subjects.contents(image), {})
+        left = list((origin.store / "uploads").glob("*"))
+        run.expect(not left, "the address of an upload was left over")
 
 
 @dataclass(frozen=True)

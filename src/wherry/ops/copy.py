@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from typing import TYPE_CHECKING
 
 from wherry.content.events import ignore
@@ -25,6 +24,8 @@ from wherry.transfer.progress import Emitter, SinkProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from typing import BinaryIO
 
     from wherry.content.events import Event
     from wherry.content.protocols import Sink
@@ -190,7 +191,7 @@ class _Copy(Record):
         ends = Ends(
             source=self.found.source,
             sink=self.sink,
-            spool=tempfile.TemporaryFile,
+            spool=_open_spool,
             remember_packed=self.memory.remember_packed,
             forget_mount=self.memory.forget_mount,
             remember_stored=self.memory.remember_stored,
@@ -227,3 +228,10 @@ def _done(result: CopyResult) -> str:
     if result.sent or result.mounted:
         return f"Copied image to {result.destination}"
     return f"Image is up to date at {result.destination}"
+
+
+def _open_spool() -> AbstractContextManager[BinaryIO]:
+    """Open a temporary file without a name."""
+    import tempfile
+
+    return tempfile.TemporaryFile()
