@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document, Index
     from wherry.store import LocalStore
-    from wherry.transfer.copy import CopyOptions
+    from wherry.transfer.copy_options import CopyOptions
     from wherry.transfer.graph import Selection
     from wherry.transfer.progress import Emitter
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 from wherry.model.compression import Compression
 from wherry.model.platform import Platform
 from wherry.model.record import Record
-from wherry.transfer.copy import CopyOptions
+from wherry.transfer.copy_options import CopyOptions
 
 if TYPE_CHECKING:
     from wherry.model.transfer_settings import TransferSettings

@@ -17,7 +17,8 @@ from wherry.model.platform import HOST_SYSTEM
 from wherry.model.record import Record
 from wherry.ops.platform_check import find_mismatch, read_stated_platform
 from wherry.store.images import ImageRecord
-from wherry.transfer.copy import CONFIG_FAILED, CopyOptions, ImageCopy
+from wherry.transfer.copy import CONFIG_FAILED, ImageCopy
+from wherry.transfer.copy_options import CopyOptions
 from wherry.transfer.graph import check_layers, config_problems, problems
 from wherry.transfer.progress import LayerProgress
 

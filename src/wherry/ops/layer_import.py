@@ -21,7 +21,7 @@ from wherry.ops.image_puller import ImagePuller, PulledImage, TargetPlatform
 from wherry.ops.import_config import change_settings, make_config
 from wherry.ops.open_source import open_image
 from wherry.store.images import ImageRecord
-from wherry.transfer.copy import CopyOptions
+from wherry.transfer.copy_options import CopyOptions
 from wherry.transfer.graph import select
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from wherry.model.platform import Platform
 from wherry.model.record import Record
 from wherry.model.reference import Reference
 from wherry.store.images import ImageRecord
-from wherry.transfer.copy import CopyOptions
+from wherry.transfer.copy_options import CopyOptions
 
 if TYPE_CHECKING:
     from wherry.model.transfer_settings import TransferSettings

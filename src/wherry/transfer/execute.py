@@ -6,13 +6,13 @@ import functools
 import threading
 from typing import TYPE_CHECKING, cast
 
-from wherry.content.protocols import Busy, blob_of
+from wherry.content.retry import RetryPolicy
 from wherry.errors import IntegrityError, NotFound, RegistryError, Unsupported
 from wherry.model.descriptor import Descriptor
 from wherry.model.record import Record
+from wherry.transfer.mover import BlobMover
 from wherry.transfer.plan_documents import final_documents
 from wherry.transfer.plan_values import Convert, Mount, Skip
-from wherry.transfer.resume import resuming_blob
 from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wherry.model.compression import Compression
     from wherry.model.digest import Digest
     from wherry.transfer.collect import Node
-    from wherry.transfer.copy import CopyOptions
+    from wherry.transfer.copy_options import CopyOptions
     from wherry.transfer.plan_values import CopyPlan, Step
     from wherry.transfer.progress import SinkProgress
 
@@ -119,7 +119,11 @@ class _Execution:
         self._ends = ends
         self._source = ends.source
         self._sink = ends.sink
+        if not ends.source.remote:  # a second attempt would read the same bytes
+            options = options.replace(policy=RetryPolicy(attempts=1))
         self._options = options
+        blobs = [step.source for step in plan.blobs]
+        self._mover = BlobMover(ends.source, ends.sink, options, progress, blobs)
         self._progress = progress
         self._cancel = cancel
         self._lock = threading.Lock()
@@ -210,7 +214,7 @@ class _Execution:
         return blob
 
     def _move(self, step: Step, cancel: CancelToken) -> Descriptor:
-        receipt = self._put(step, self._blob(step, cancel), cancel)
+        receipt = self._put(step, self._open(step, cancel), cancel)
         return step.source._replace(size=receipt.descriptor.size)
 
     def _convert(self, step: Convert, cancel: CancelToken) -> Descriptor:
@@ -219,7 +223,7 @@ class _Execution:
         layer = step.source
         with self._ends.spool() as spool:
             packed = pack_layer(
-                self._blob(step, cancel),
+                self._open(step, cancel),
                 step.compression,
                 step.diff_id,
                 spool,
@@ -231,35 +235,19 @@ class _Execution:
             self._put(step, blob, cancel)
         return packed.descriptor
 
+    def _open(self, step: Step, cancel: CancelToken) -> Blob:
+        return self._mover.open(step.source, cancel, is_config=self._layer(step) is None)
+
     def _put(self, step: Step, blob: Blob, cancel: CancelToken) -> Receipt:
         layer = self._layer(step)
-        try:
-            receipt = self._sink.put(
-                blob,
-                follow=self._sink.follows and layer is not None,
-                cancel=cancel,
-                on_bytes=functools.partial(self._progress.bytes, layer),
-            )
-        except Busy as busy:
-            self._progress.report_waiting(layer, busy.size)
-            raise
-        finally:
-            self._progress.report_pause(layer)
+        follow = self._sink.follows and layer is not None
+        receipt = self._mover.put(blob, layer, cancel, follow=follow)
         if not receipt.existed:
             with self._lock:
                 self._sent += receipt.descriptor.size or 0
         if layer is not None:
             self._progress.complete(layer, receipt)
         return receipt
-
-    def _blob(self, step: Step, cancel: CancelToken) -> Blob:
-        blob = step.source
-        if blob.data is not None:  # embedded in the manifest
-            return blob_of(blob, blob.data)
-        policy = self._options.policy
-        tell = functools.partial(self._progress.report_retry, self._layer(step))
-        found = resuming_blob(self._source, blob, policy, cancel, tell)
-        return found.replace(exact=self._layer(step) is None)
 
     # Documents
 
