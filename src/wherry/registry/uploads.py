@@ -64,8 +64,7 @@ def upload_blob(
         options: What the uploads to the repository share.
         cancel: Cancels the upload; its session is kept.
         on_bytes: Is told the bytes that have been sent; the number never goes down.
-        begun: A session that is used instead of a new one, as a mount may start it. It is
-            cancelled if an earlier process has left a session.
+        begun: A session that is used instead of a new one, as a mount may start it.
 
     Raises:
         IntegrityError: The source does not have the digest, or the registry got other bytes.
@@ -73,7 +72,8 @@ def upload_blob(
         NetworkError: The registry did not answer, however often it was asked.
     """
     upload = _Upload(api, blob, options, cancel, on_bytes)
-    upload.begin(begun)
+    if begun is not None:
+        upload.use(begun)
     return upload.run()
 
 
@@ -128,6 +128,8 @@ class _Upload:
 
     def run(self) -> int:
         """Try until the blob is there."""
+        if self._location is None:
+            self._resume()
         while True:
             try:
                 self._attempt()
@@ -146,17 +148,7 @@ class _Upload:
                 self._source.report(size)
                 return size
 
-    def begin(self, begun: UploadState | None) -> None:
-        """Take the session of an earlier process, or else the one that was begun."""
-        self._resume()
-        if begun is None:
-            return
-        if self._location is None:
-            self._use(begun)
-        else:
-            self._cancel_session(begun.location)
-
-    def _use(self, state: UploadState) -> None:
+    def use(self, state: UploadState) -> None:
         """Go on in the session that an answer names."""
         self._location = state.location
         self._chunk = max(self._chunk, state.chunk_min_length)
@@ -186,7 +178,7 @@ class _Upload:
         if self._location is not None and self._is_in_doubt:
             self._ask_status(self._location)
         elif self._location is None:
-            self._use(self._api.start_upload(self._digest, self._cancel))
+            self.use(self._api.start_upload(self._digest, self._cancel))
         assert self._location is not None  # noqa: S101 - `use` has set it
         if self._is_small and not self._acknowledged:
             self._finish_small(self._location, self._source.size or 0)
@@ -217,7 +209,7 @@ class _Upload:
                 raise _BeginAgain("the registry has more bytes than were sent")
             # Some registries name the end of the first chunk for ever.
             self._acknowledged = max(self._acknowledged, state.received)
-        self._use(state)
+        self.use(state)
         self._is_in_doubt = self._is_stored = False
 
     def _send(self, location: UploadLocation, start: int | None, length: int | None) -> None:
@@ -240,7 +232,7 @@ class _Upload:
         self._count_dropped(expected - received)
         self._acknowledged = received
         self._times_out_of_range = 0
-        self._use(state)
+        self.use(state)
         self._is_in_doubt = False
 
     def _count_dropped(self, size: int) -> None:
@@ -349,11 +341,8 @@ class _Upload:
         self._acknowledged = self._counted_from = self._times_out_of_range = 0
         self._source.restart()
         if location is not None:
-            self._cancel_session(location)
-
-    def _cancel_session(self, location: UploadLocation) -> None:
-        with contextlib.suppress(WherryError):
-            self._api.cancel_upload(location, self._digest, self._cancel)
+            with contextlib.suppress(WherryError):
+                self._api.cancel_upload(location, self._digest, self._cancel)
 
     def _give_up(self) -> None:
         """Delete the session: the upload will not go on."""
