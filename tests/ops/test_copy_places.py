@@ -1,0 +1,206 @@
+"""Copies from each kind of place to each kind of place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wherry.errors import IntegrityError, InvalidDocument, NotFound, StoreError
+from wherry.model.address import Address, Where
+from wherry.testing import (
+    BuiltImage,
+    BuiltIndex,
+    FakeRegistry,
+    build_image,
+    build_index,
+    docker_files,
+    flat_files,
+    layout_files,
+    tar_layer,
+    write_files,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from wherry import Client
+
+TARS = [tar_layer({f"f{number}": bytes([number]) * 9999}) for number in range(3)]
+# Uncompressed layers are compressed on the way into a registry, so there is none here.
+IMAGE = build_image([*TARS, TARS[0]], compression=["gzip", "zstd", "gzip", "gzip"], cmd=["sh"])
+DOCKER = build_image(TARS, style="docker")
+INDEX = build_index(
+    [
+        (IMAGE, {"os": "linux", "architecture": "amd64"}),
+        (build_image(TARS, architecture="arm64"), {"os": "linux", "architecture": "arm64"}),
+    ]
+)
+IMAGES = {"oci": IMAGE, "docker": DOCKER}
+ALL: dict[str, BuiltImage | BuiltIndex] = {**IMAGES, "index": INDEX}
+SOURCES = ["docker://", "store", "oci", "oci-archive", "docker-archive", "dir"]
+TARGETS = [*SOURCES, "existing oci", "existing dir", "existing docker-archive"]
+
+
+class Places:
+    """Places of each kind, with and without images."""
+
+    def __init__(self, path: Path, registry: FakeRegistry, client: Client) -> None:
+        self._path = path
+        self._registry = registry
+        self._client = client
+
+    def source(self, kind: str, name: str) -> str:
+        """Make a place that has an image; return its address."""
+        image, path = ALL[name], self._path / "source"
+        self._registry.add_image("source", image, name)
+        reference = f"{self._registry.host}/source:{name}"
+        match kind:
+            case "docker://":
+                return reference
+            case "store":
+                self._client.pull(reference)
+                return f"store:{reference}"
+            case "oci":
+                write_files(path, layout_files({name: image}))
+            case "oci-archive":
+                path.write_bytes(tar_layer(layout_files({name: image})))
+            case "docker-archive":
+                assert isinstance(image, BuiltImage)
+                tars = [*TARS, TARS[0]][: len(image.layers)]
+                path.write_bytes(tar_layer(docker_files(image, tars, [f"app:{name}"])))
+                return f"docker-archive:{path}:app:{name}"
+            case _:
+                write_files(path, flat_files(image))
+                return f"dir:{path}"
+        return f"{kind}:{path}:{name}"
+
+    def target(self, kind: str) -> str:
+        """Return an address that can be written to."""
+        path = self._path / "target"
+        match kind:
+            case "docker://":
+                return f"{self._registry.host}/target:1"
+            case "store":
+                return "store:target:1"
+            case "dir":
+                return f"dir:{path}"
+            case "existing oci":
+                write_files(path, layout_files({"before": DOCKER}))
+                return f"oci:{path}:target"
+            case "existing dir":
+                write_files(path, flat_files(build_image([tar_layer({"other": b""})])))
+                return f"dir:{path}"
+            case "existing docker-archive":
+                path.write_bytes(b"another file")
+                return f"docker-archive:{path}:target:1"
+            case _:
+                pass
+        return f"{kind}:{path}:target:1"
+
+
+@pytest.fixture
+def places(tmp_path: Path, client: Client) -> Iterator[Places]:
+    with FakeRegistry() as registry:
+        yield Places(tmp_path, registry, client)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("origin", SOURCES)
+def test_each_place_to_each_place(
+    client: Client, places: Places, origin: str, kind: str, name: str
+) -> None:
+    image, source, target = IMAGES[name], places.source(origin, name), places.target(kind)
+    done = client.copy(source, target)
+    assert client.copy(source, target).root.digest == done.root.digest
+    assert client.raw_config(target) == image.config.data
+    report = client.validate(target)
+    assert [found for found in report.findings if found.error] == []
+    assert report.blobs
+    rewritten = "docker-archive" in {origin, kind.rsplit(maxsplit=1)[-1]}
+    assert (done.root.digest == image.digest) is not rewritten
+    listed_in_oci_format = name == "docker" and "oci" in kind
+    if not (rewritten or listed_in_oci_format):
+        assert client.digest(target) == image.digest
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("origin", SOURCES)
+def test_a_plan_writes_nothing(
+    client: Client, places: Places, tmp_path: Path, origin: str, kind: str
+) -> None:
+    source, target = places.source(origin, "oci"), places.target(kind)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("target/**/*") if path.is_file()}
+    plan = client.plan_copy(source, target)
+    after = {path: path.read_bytes() for path in tmp_path.rglob("target/**/*") if path.is_file()}
+    assert after == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    plan.execute(client)
+    assert client.raw_config(target) == IMAGE.config.data
+
+
+@pytest.mark.parametrize("kind", ["docker://", "oci", "oci-archive", "dir", "existing oci"])
+@pytest.mark.parametrize("origin", ["docker://", "oci", "oci-archive", "dir"])
+def test_a_whole_index(client: Client, places: Places, origin: str, kind: str) -> None:
+    source, target = places.source(origin, "index"), places.target(kind)
+    done = client.copy(source, target, all_platforms=True)
+    assert done.root.digest == client.digest(target) == INDEX.digest
+    assert client.validate(target).documents == 3
+    for platform in ("linux/amd64", "linux/arm64"):
+        single = places.target("store")
+        client.copy(target, single, platform=platform)
+        assert str(client.store.get(Address.parse(single, Where.STORE)).platform) == platform
+
+
+def files(path: Path) -> dict[str, bytes]:
+    """Return the content of all files at and below the target."""
+    if path.is_file():
+        return {"": path.read_bytes()}
+    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def has_image(client: Client, address: str) -> bool:
+    try:
+        return client.raw_config(address) == IMAGE.config.data
+    except (NotFound, StoreError, InvalidDocument):
+        return False
+
+
+@pytest.mark.parametrize("damage", ["altered", "short", "missing"])
+@pytest.mark.parametrize("kind", TARGETS)
+def test_a_damaged_source(
+    client: Client, places: Places, tmp_path: Path, kind: str, damage: str
+) -> None:
+    source, target = places.source("oci", "oci"), places.target(kind)
+    before = files(tmp_path / "target")
+    blob = tmp_path / "source" / "blobs" / "sha256" / IMAGE.layers[1].digest[7:]
+    content = blob.read_bytes()
+    if damage == "missing":
+        blob.unlink()
+    else:
+        blob.write_bytes(content[:-1] if damage == "short" else content[:-1] + b"\0")
+    with pytest.raises(NotFound if damage == "missing" else IntegrityError):
+        client.copy(source, target)
+    assert not has_image(client, target)
+    after = files(tmp_path / "target")
+    kept = {name: after.get(name) for name in before}
+    assert kept == before
+    if kind != "existing oci":  # blobs may stay in a layout, as in a registry
+        assert after == before
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    blob.write_bytes(content)
+    client.copy(source, target)
+    assert client.raw_config(target) == IMAGE.config.data
+
+
+@pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive", "dir"])
+def test_a_source_that_is_the_target(
+    client: Client, places: Places, tmp_path: Path, kind: str
+) -> None:
+    """The place stays as it is, or is written anew with the same image."""
+    source = places.source(kind, "oci")
+    client.copy(source, source)
+    assert client.raw_config(source) == IMAGE.config.data
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
