@@ -37,11 +37,8 @@ def error_for_response(
         host: The registry's name.
         scope: The token scope that the request needs.
     """
-    codes, said = _read_errors(body)
-    status = response.status
-    said = _without_secrets(said, response.request)
-    text = f"{status} {said}" if said else str(status)
-    match status:
+    codes, text = _describe(response, body)
+    match response.status:
         case 401:
             return Unauthorized(f"access denied ({text})", host=host, scope=scope).within(*where)
         case 403:
@@ -62,33 +59,38 @@ def error_for_response(
 
 def unexpected_status_error(response: HttpResponse, body: bytes, where: Places) -> RegistryError:
     """Return the exception for a status that has no exception of its own."""
-    return _refusal(
-        response,
-        body,
-        where,
-        f"{response.request.method} {response.url} was answered by {{}}",
-    )
+    codes, text = _describe(response, body)
+    message = f"{response.request.method} {response.url} was answered by {text}"
+    return _registry_error(response, codes, message, where)
 
 
-def deletion_error(response: HttpResponse, body: bytes, where: Places) -> RegistryError:
-    """Return the exception for a registry that does not delete what it was asked to."""
-    return _refusal(response, body, where, "the registry does not delete it ({})")
+def refusal_error(
+    response: HttpResponse, body: bytes, where: Places, message: str, hint: str = ""
+) -> RegistryError:
+    """Return the exception for a refusal that ``message`` describes; add what was said."""
+    codes, text = _describe(response, body)
+    return _registry_error(response, codes, f"{message} ({text})", where, hint)
 
 
-def _refusal(response: HttpResponse, body: bytes, where: Places, form: str) -> RegistryError:
-    """Return an exception; ``form`` has a place for the status and what the server said."""
+def _describe(response: HttpResponse, body: bytes) -> tuple[list[str], str]:
+    """Return the error codes of a response, and its status with what the server said."""
     codes, said = _read_errors(body)
     said = _without_secrets(said, response.request)
-    text = f"{response.status} {said}" if said else str(response.status)
+    return codes, f"{response.status} {said}" if said else str(response.status)
+
+
+def _registry_error(
+    response: HttpResponse, codes: list[str], message: str, where: Places, hint: str = ""
+) -> RegistryError:
     return RegistryError(
-        form.format(text),
+        message,
         status=response.status,
         method=response.request.method,
         url=response.url,
         codes=codes,
         retry_after=retry_after(response.header("Retry-After")),
         transient=response.status in _TRANSIENT,
-        hint=_PORTAL if response.status == _LOGIN_REQUIRED else "",
+        hint=hint or (_PORTAL if response.status == _LOGIN_REQUIRED else ""),
     ).within(*where)
 
 

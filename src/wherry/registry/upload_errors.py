@@ -26,7 +26,7 @@ def explained(error: WherryError, digest: Digest) -> WherryError:
     if not (isinstance(error, RegistryError) and "DIGEST_INVALID" in error.codes):
         return error
     return IntegrityError(
-        f"the registry got other bytes than were sent ({error.message})",
+        f"the registry got other bytes than were sent: {error.message}",
         expected=str(digest),
         actual="another digest",
         altered=True,

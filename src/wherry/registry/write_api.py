@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from wherry.errors import Denied, IntegrityError, NotFound, Unauthorized
+from wherry.model.digest import Digest
 from wherry.model.record import Record
 from wherry.registry.http.connect_errors import PrivateHost
 from wherry.registry.requester import Call
-from wherry.registry.status_errors import MAX_ERROR, deletion_error, error_for_response
+from wherry.registry.status_errors import MAX_ERROR, error_for_response, refusal_error
 from wherry.registry.stored_digest import check_stored_digest, confirms_subject, named_digest
 from wherry.registry.upload_location import (
     UploadLocation,
@@ -17,20 +18,28 @@ from wherry.registry.upload_location import (
     private_upload_error,
     read_upload_state,
 )
+from wherry.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.errors import Places
     from wherry.model.descriptor import Descriptor
-    from wherry.model.digest import Digest
     from wherry.registry.hosts import Endpoint
     from wherry.registry.http.request_body import StreamBody
     from wherry.registry.http.response import HttpResponse
     from wherry.registry.server_warnings import ServerWarnings
     from wherry.registry.session import Session
 
-_OK, _CREATED, _ACCEPTED, _NOT_FOUND = 200, 201, 202, 404
-_UNDELETABLE = {400, 405, 409, 412, 422, 501}
+_OK, _CREATED, _ACCEPTED = 200, 201, 202
+_ABSENT = {401, 404, 405, 501}  # answers to HEAD; 401: see `Session.send`
+_REFUSALS = {400, 405, 406, 409, 411, 412, 413, 415, 416, 422, 501, 507}
+_TOO_LARGE = 413
+_TOO_LARGE_HINT = (
+    "a proxy in front of the registry may limit the size of requests "
+    "(in nginx: client_max_body_size)"
+)
+_NO_REPOSITORY_HINT = "some registries want the repository or its project to be created first"
+_NOT_STORED = "the registry has not stored what was sent"
 _PUSH, _DELETE = "pull,push", "pull,push,delete"
 _OCTETS = {"Content-Type": "application/octet-stream"}
 
@@ -64,7 +73,7 @@ class WriteApi:
         """Return whether the repository has a blob."""
         response = self._send("HEAD", f"blobs/{digest}", cancel, is_verified=True)
         response.drain()
-        if response.status == _NOT_FOUND:
+        if response.status in _ABSENT:
             return False
         if response.status != _OK:
             raise self._error(response, self._blob(digest))
@@ -108,7 +117,11 @@ class WriteApi:
         self, path: str, digest: Digest, cancel: CancelToken, more_scopes: tuple[str, ...]
     ) -> UploadState | None:
         response = self._send("POST", path, cancel, more_scopes=more_scopes)
-        self._check(response, self._blob(digest))
+        try:
+            self._check(response, self._blob(digest))
+        except NotFound as error:
+            error.hint = error.hint or _NO_REPOSITORY_HINT
+            raise
         if response.status == _CREATED:
             check_stored_digest(response, digest, self._blob(digest))
             return None
@@ -151,8 +164,10 @@ class WriteApi:
         response = self._send_to(
             location.with_digest(digest), "PUT", cancel, headers=_OCTETS, stream=body
         )
-        self._check(response, self._blob(digest))
-        check_stored_digest(response, digest, self._blob(digest))
+        self._check(response, self._blob(digest), drains=False)
+        is_stored = self._is_confirmed(response, digest, "the blob", self._blob(digest))
+        if not is_stored and not self.has_blob(digest, cancel):
+            raise refusal_error(response, b"", self._blob(digest), _NOT_STORED)
 
     def get_upload_status(
         self, location: UploadLocation, digest: Digest, cancel: CancelToken
@@ -204,8 +219,10 @@ class WriteApi:
         headers = {"Content-Type": descriptor.media_type}
         headers |= {"If-Match": if_match} if if_match else {}
         response = self._send("PUT", path, cancel, headers=headers, body=raw)
-        self._check(response, where)
-        check_stored_digest(response, digest, where)
+        self._check(response, where, "the manifest", drains=False)
+        is_stored = self._is_confirmed(response, digest, "the manifest", where)
+        if not is_stored and self.head_manifest(tag or str(digest), cancel) != digest:
+            raise refusal_error(response, b"", where, _NOT_STORED)
         confirmed = response.header("OCI-Tag").split(",")
         return ManifestReceipt(
             tuple(filter(None, (one.strip() for one in confirmed))),
@@ -215,18 +232,23 @@ class WriteApi:
     def head_manifest(self, tag_or_digest: str, cancel: CancelToken) -> Digest | None:
         """Return the digest of a manifest by the word of the registry; None if there is none.
 
-        A registry that has the manifest and names no digest counts as one that has none.
+        What a digest was asked for has that digest. A registry that names no digest for a tag
+        counts as one without that tag, and so does one that refuses HEAD.
         """
         from wherry.model import mediatype
 
         headers = {"Accept": ", ".join(mediatype.ACCEPT)}
         response = self._send("HEAD", f"manifests/{tag_or_digest}", cancel, headers=headers)
         response.drain()
-        if response.status == _NOT_FOUND:
+        if response.status in _ABSENT:
             return None
         if response.status != _OK:
             raise self._error(response, (self._name,))
-        return named_digest(response)
+        named = named_digest(response)
+        if ":" not in tag_or_digest:
+            return named
+        asked = Digest.parse(tag_or_digest)
+        return named if named is not None and named.algorithm == asked.algorithm else asked
 
     def delete_manifest(self, digest: Digest, cancel: CancelToken) -> None:
         """Delete a manifest, with all its tags.
@@ -258,8 +280,9 @@ class WriteApi:
 
     def _delete(self, path: str, where: Places, cancel: CancelToken) -> int:
         response = self._send("DELETE", path, cancel, actions=_DELETE)
-        if response.status in _UNDELETABLE:
-            raise deletion_error(response, response.read_secret(MAX_ERROR), where)
+        if response.status in _REFUSALS:
+            said = response.read_secret(MAX_ERROR)
+            raise refusal_error(response, said, where, "the registry does not delete it")
         self._check(response, where)
         return response.status
 
@@ -311,11 +334,40 @@ class WriteApi:
             raise private_upload_error(self.endpoint, location.url) from None
         return self._note_warnings(response)
 
-    def _check(self, response: HttpResponse, where: Places) -> None:
-        """Raise what a refusal means; release the connection."""
+    def _check(
+        self,
+        response: HttpResponse,
+        where: Places,
+        what: str = "the upload",
+        *,
+        drains: bool = True,
+    ) -> None:
+        """Raise the error for a refusal of ``what``; else read the body, if that ``drains``."""
+        if response.status in _REFUSALS:
+            said = response.read_secret(MAX_ERROR)
+            hint = _TOO_LARGE_HINT if response.status == _TOO_LARGE else ""
+            message = f"the registry refuses {what}"
+            raise refusal_error(response, said, where, message, hint)
         if not _OK <= response.status < _OK + 100:
             raise self._error(response, where)
-        response.drain()
+        if drains:
+            response.drain()
+
+    def _is_confirmed(
+        self, response: HttpResponse, digest: Digest, what: str, where: Places
+    ) -> bool:
+        """Tell whether a success says that ``what`` is stored: 201, or another with its digest.
+
+        Raises:
+            NetworkError: It is a web page.
+            IntegrityError: Something else was stored.
+        """
+        if response.status == _CREATED:
+            response.drain()
+        else:
+            refuse_page(response, response.read(MAX_ERROR), where, f"a receipt for {what}")
+        check_stored_digest(response, digest, where)
+        return response.status == _CREATED or named_digest(response) == digest
 
     def _error(self, response: HttpResponse, where: Places) -> Exception:
         is_read = response.request.method == "HEAD"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from wherry.content.retry import RetryPolicy
 from wherry.errors import IntegrityError, NotFound, RegistryError, Unsupported
 from wherry.model.descriptor import Descriptor
+from wherry.model.manifest import Index
 from wherry.model.record import Record
 from wherry.transfer.mover import BlobMover
 from wherry.transfer.plan_documents import final_documents
@@ -17,6 +18,7 @@ from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
     from wherry.transfer.progress import SinkProgress
 
 
+_SPARSE_HINT = (
+    "the index lists images that were not copied: copy all of them (--all-platforms), or "
+    "make a smaller index (without --sparse)"
+)
 _MISSING_CONTENT = {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"}  # OCI distribution spec, error codes
 
 
@@ -261,10 +267,10 @@ class _Execution:
         for planned, node in final_documents(self._plan, self._targets, self._source.read):
             written[planned.source.digest] = node.descriptor._replace(data=node.document.raw)
             if not planned.exists:
-                self._write(node)
+                self._write(node, {each.digest for each in written.values()})
         return written
 
-    def _write(self, node: Node) -> None:
+    def _write(self, node: Node, written: AbstractSet[Digest]) -> None:
         put = functools.partial(
             self._sink.put_document,
             node.descriptor,
@@ -275,6 +281,9 @@ class _Execution:
         try:
             put()
         except (RegistryError, NotFound) as error:
+            if _lacks_images(node, written):
+                error.hint = error.hint or _SPARSE_HINT
+                raise
             if not _MISSING_CONTENT.intersection(error.codes):
                 raise
             self._send_again(node)
@@ -301,6 +310,14 @@ class _Execution:
             self._move(step, cancel)
         elif not self._sink.has(self._targets[step.source.digest]):
             self._convert(conversion, cancel)
+
+
+def _lacks_images(node: Node, written: AbstractSet[Digest]) -> bool:
+    """Tell whether a document is an index that lists images which were not copied."""
+    document = node.document
+    return isinstance(document, Index) and any(
+        entry.digest not in written for entry in document.manifests
+    )
 
 
 def _is_foreign(step: Step) -> bool:
