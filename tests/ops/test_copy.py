@@ -225,3 +225,19 @@ def test_schema1_at_last(
     image = client.pull(f"{target.host}/old:1", store=tmp_path / "store")
     assert image.digest == done.root.digest
     assert [str(each) for each in image.config.diff_ids] == list(IMAGE.diff_ids)
+
+
+def test_the_output_says_that_a_digest_changes(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    events: list[wherry.Event] = []
+    done = client.copy(
+        f"{source.host}/app:1",
+        f"{target.host}/app:1",
+        compression="zstd",
+        convert_to="oci",
+        on_event=events.append,
+    )
+    assert done.notes == (f"{IMAGE.digest} becomes {done.root.digest}",)
+    warnings = [each.message for each in events if each.status is wherry.Status.WARNING]
+    assert warnings == list(done.notes)

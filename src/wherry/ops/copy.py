@@ -198,7 +198,9 @@ class _Copy(Record):
         )
         options = self.choice.copy
         result = execute(ready, ends, options, progress, self.access.cancel, is_fresh=is_fresh)
-        progress.report_done(result.root, _done(result))
+        if self.choice.compression is not None:
+            result = _note_change(ready, result, progress)
+        progress.report_done(result.root, _done(ready, result))
         return result
 
 
@@ -224,8 +226,18 @@ def _repository(destination: Address) -> str:
     return destination.reference.path if destination.reference is not None else ""
 
 
-def _done(result: CopyResult) -> str:
-    if result.sent or result.mounted:
+def _note_change(ready: CopyPlan, result: CopyResult, progress: SinkProgress) -> CopyResult:
+    """Report a new digest that was not known before the layers were compressed."""
+    unknown = [each for each in ready.documents if each.source == ready.root and not each.target]
+    if not unknown or result.root.digest == ready.root.digest:
+        return result
+    note = f"{ready.root.digest} becomes {result.root.digest}"
+    progress.warn(note)
+    return result.replace(notes=(*result.notes, note))
+
+
+def _done(ready: CopyPlan, result: CopyResult) -> str:
+    if ready.names or ready.writes:
         return f"Copied image to {result.destination}"
     return f"Image is up to date at {result.destination}"
 

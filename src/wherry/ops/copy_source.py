@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from wherry.errors import NotFound
+from wherry.errors import InvalidDocument, NotFound, PlatformMismatch, Unsupported
 from wherry.model.address import Where
 from wherry.model.manifest import Index
 from wherry.model.record import Record
@@ -72,7 +72,8 @@ def open_copy_source(
     """
     if address.where is Where.REGISTRY:
         assert address.reference is not None  # noqa: S101 - `Address.parse` sees to it
-        yield _in_registry(address.reference, choice, access, root)
+        with _within_name(address.reference):
+            yield _in_registry(address.reference, choice, access, root)
         return
     with contextlib.ExitStack() as opened:
         image = opened.enter_context(open_image(address, access))
@@ -92,6 +93,17 @@ def _unconverted(image: SourceImage) -> SourceImage:
     if original is None:
         return image
     return image.replace(digest=original, document=image.source.document(original))
+
+
+@contextlib.contextmanager
+def _within_name(reference: Reference) -> Iterator[None]:
+    """Name the image in errors about its content."""
+    try:
+        yield
+    except (PlatformMismatch, Unsupported, InvalidDocument) as error:
+        if not error.is_within(reference.name):
+            error.within(reference.familiar)
+        raise
 
 
 def _in_registry(

@@ -213,10 +213,13 @@ class _Planner:
         )
 
     def _result(self, root: Descriptor, **fields: Any) -> CopyPlan:
-        changed = _changed(fields.get("documents", ()))
+        request, documents = self._request, fields.get("documents", ())
+        kept = fields.get("rewrite", Rewrite()).kept
+        is_asked = request.format or request.compression or kept is not None
+        changed = _changed(documents) if is_asked else ()
         return CopyPlan(
-            source=self._request.source,
-            destination=self._request.destination,
+            source=request.source,
+            destination=request.destination,
             root=root,
             notes=(*self._warnings, *changed),
             **fields,

@@ -24,7 +24,7 @@ def summarize(plan: CopyPlan) -> str:
     """
     names = count(len(plan.names), "name" if _LOCAL.match(plan.destination) else "tag")
     if plan.is_current:
-        return f"the image is there; {names} to set"
+        return f"the image is there; {names} to set" if plan.names else "the image is there"
     existing = len(plan.documents) - len(plan.writes)
     documents = count(len(plan.documents), "document")
     there = f" ({existing} there)" if existing else ""
