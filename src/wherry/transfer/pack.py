@@ -9,6 +9,7 @@ import io
 import os
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
+from wherry.content.codec import PeekedSource, detect
 from wherry.content.compress import compressor
 from wherry.content.pipeline import Limits
 from wherry.content.protocols import Blob, Opened
@@ -82,14 +83,9 @@ def pack_layer(
     name = layer_name(layer.descriptor.digest)
     try:
         with contextlib.closing(_LayerReader(layer, limits.blob, cancel, on_bytes)) as source:
+            algorithm = "sha256" if diff_id is None else diff_id.algorithm
             found, raw_size = source.verified(
-                lambda: follow_growing(
-                    source,
-                    lambda: limits.raw.of(source.size),
-                    cancel.check,
-                    "sha256" if diff_id is None else diff_id.algorithm,
-                    target.add,
-                )
+                lambda: _follow(source, algorithm, target.add, limits, cancel)
             )
     except IntegrityError as error:
         raise error.within(name) from error.__cause__
@@ -98,17 +94,42 @@ def pack_layer(
     return Packed(target.finish(media_type), found, raw_size)
 
 
+def _follow(
+    source: _LayerReader,
+    algorithm: str,
+    add: Callable[[memoryview], None],
+    limits: Limits,
+    cancel: CancelToken,
+) -> tuple[Digest, int]:
+    """Decompress a layer to its end; return its DiffID and size in bytes.
+
+    The digest of a layer that is not compressed is its DiffID, so it is hashed once.
+    """
+    replay = PeekedSource(source)
+    if detect(replay.head) is not None or source.digest.algorithm != algorithm:
+        return follow_growing(
+            replay, lambda: limits.raw.of(source.size), cancel.check, algorithm, add
+        )
+    buffer = memoryview(bytearray(_CHUNK))
+    while count := replay.readinto(buffer):
+        add(buffer[:count])
+    return source.digest, source.size
+
+
 class _LayerReader(io.RawIOBase):
-    """Reads and hashes the bytes of a layer as they are; ``size`` of them have been read."""
+    """Reads and hashes the bytes of a layer as they are; ``size`` of them have been read.
+
+    ``digest`` is the digest that the layer has to have.
+    """
 
     def __init__(
         self, layer: Blob, most: int, cancel: CancelToken, on_bytes: Callable[[int], None]
     ) -> None:
-        self._digest = layer.descriptor.digest
+        self.digest = layer.descriptor.digest
         self._most = most
         self._cancel = cancel
         self._on_bytes = on_bytes
-        self._hash = self._digest.hasher()
+        self._hash = self.digest.hasher()
         self._stream = layer.open(0, self._is_whole).stream
         self.size = 0
 
@@ -155,10 +176,10 @@ class _LayerReader(io.RawIOBase):
         while self.readinto(buffer):
             pass
         if not self._is_whole():
-            raise mismatch(self._digest, self._hash.hexdigest(), hint=_DAMAGED)
+            raise mismatch(self.digest, self._hash.hexdigest(), hint=_DAMAGED)
 
     def _is_whole(self) -> bool:
-        return self._hash.hexdigest() == self._digest.hex
+        return self._hash.hexdigest() == self.digest.hex
 
 
 class _Spool:
