@@ -25,6 +25,8 @@ APP, NEW, OLD, GIVEN = (
     build_image([tar_layer(pseudo_random_files(seed + n, 9000, 2)) for n in range(2)])
     for seed in (10, 20, 30, 40)
 )
+# Large enough that the store keeps the address of its upload.
+PUSHED = build_image([tar_layer(pseudo_random_files(50, 1_200_000, 1))])
 LAYER = tar_layer({"etc/motd": b"hello\n"})
 PASSWORD = "correct horse"
 
@@ -82,7 +84,7 @@ class World:
         """Return all blobs that the store may contain, by digest."""
         return {
             digest: data
-            for image in (APP, NEW, OLD, GIVEN)
+            for image in (APP, NEW, OLD, GIVEN, PUSHED)
             for digest, data in blobs_of(image).items()
         }
 
@@ -206,6 +208,37 @@ def lacks_login(world: World) -> list[str]:
     return [] if found == ["kept.example"] else [f"auth.json has {found}"]
 
 
+def pull_once(world: World) -> None:
+    """Pull an image that the registry loses afterwards, so that its blobs cannot be mounted."""
+    world.registry.add_image("large", PUSHED, "1")
+    world.must("pull", "-q", world.name("large"))
+    empty(world.registry, "large")
+
+
+def empty(registry: FakeRegistry, repository: str) -> None:
+    """Remove all content of a repository."""
+    for digest in [*registry.blobs]:
+        if registry.has_blob(repository, digest):
+            registry.delete_blob(repository, digest)
+    for documents in (registry.manifests, registry.tags):
+        documents.pop(repository, None)
+
+
+def push_anew(world: World) -> Sequence[str]:
+    """Return the arguments of a push to a repository that is empty again."""
+    empty(world.registry, "pushed")
+    return ("push", "-q", world.name("large"), world.name("pushed"))
+
+
+def is_pushed(world: World) -> list[str]:
+    """Check that the registry has an image with all its blobs."""
+    registry = world.registry
+    wanted = [piece.digest for piece in PUSHED.blobs()]
+    lacking = [digest for digest in wanted if not registry.has_blob("pushed", digest)]
+    named = registry.tags.get("pushed", {}) == {"1": PUSHED.digest}
+    return [f"the registry has no {digest}" for digest in lacking] + ["no tag"] * (not named)
+
+
 def nothing(_world: World) -> list[str]:
     """Check nothing."""
     return []
@@ -273,6 +306,12 @@ COMMANDS = {
             lambda world: ("blob", "-o", "blob", world.name("app"), APP.layers[0].digest),
             has_output("blob"),
             output="blob",
+        ),
+        Command(
+            "push",
+            push_anew,
+            is_pushed,
+            prepare=pull_once,
         ),
     )
 }
