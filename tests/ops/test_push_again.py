@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,7 +18,6 @@ from wherry.testing import FakeRegistry, build_image, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 MIB = 2**20
 BASE = tar_layer({"base": os.urandom(2 * MIB)})
@@ -87,6 +87,26 @@ def test_a_failed_mount_is_forgotten(
     target.clear()
     done = client.push(name, f"{target.host}/c:1")
     assert (done.sent, mounts(target, layer.digest)) == (0, ["team/b"])
+
+
+def test_mounts_follow_registries_conf(
+    name: str, fake: FakeRegistry, store: library.Store, environment: dict[str, str]
+) -> None:
+    """A location replaces the beginning of both names; another location is another place."""
+    conf = Path(environment["XDG_CONFIG_HOME"]) / "containers" / "registries.conf"
+    conf.parent.mkdir()
+    tables = [("h.example", f"{fake.host}/mirror"), ("h.example/else", "other.example")]
+    conf.write_text("".join(f'[[registry]]\nprefix = "{a}"\nlocation = "{b}"\n' for a, b in tables))
+    with library.Client(store=store) as client:
+        client.push(name, "h.example/team/app:1")
+        layer = Digest.parse(FIRST.layers[0].digest)
+        local_store(store).record_provenance("h.example/else/app", [layer])
+        fake.clear()
+        done = client.push(name, "h.example/team/more:1")
+    assert done.sent == 0
+    assert fake.tags["mirror/team/more"].keys() == {"1"}
+    for piece in FIRST.blobs():
+        assert mounts(fake, piece.digest) == ["mirror/team/app"]
 
 
 def test_repositories_with_the_same_credentials_are_tried_first(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import wherry as library
     from conftest import Wherry
-    from wherry.testing import Distribution
+    from wherry.testing import Distribution, RegistryName
 
 MIB = 2**20
 MOST_AGAIN = 8 * MIB  # bytes that a kill may cost
@@ -124,6 +124,24 @@ def test_a_killed_push_goes_on(
     assert fake.tags["team/large"].keys() == {"1"}
     (file,) = (blob for blob in fake.blobs.values() if not isinstance(blob, bytes))
     assert file.stat().st_size == size
+
+
+@pytest.mark.parametrize(("like", "is_continued"), [("ghcr", True), ("gar", False), ("ecr", False)])
+def test_a_killed_push_at_registries_by_name(
+    wherry: Wherry, client: library.Client, tmp_path: Path, like: RegistryName, is_continued: bool
+) -> None:
+    """What cannot go on begins again, and the output says so."""
+    size = import_image(client, tmp_path, 32, "large:1")
+    client.close()
+    with FakeRegistry(like=like) as registry:
+        command = ("push", "--compression", "keep", "large:1", f"{registry.host}/large:1")
+        assert kill(wherry.start(*command), registry, 8 * MIB)
+        last = wherry(*command)
+        assert last.returncode == 0
+        assert registry.tags["large"].keys() == {"1"}
+        assert ("begins again" in last.stderr) is not is_continued
+        assert (received(registry) <= size + MOST_AGAIN) or not is_continued
+        assert registry.uploads.open_sessions == 0
 
 
 def test_a_killed_push_begins_again_at_a_registry_that_drops_it(

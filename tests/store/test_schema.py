@@ -174,6 +174,13 @@ for change in (store.gc, lambda: store.tag(sys.argv[2], "mine"), lambda: store.r
         change()
     except wherry.StoreError as error:
         print(error)
+local = local_store(store)  # a push goes on without what it would record
+local.record_provenance("registry.example.com/app", [image.digest])
+with local.upload_sessions() as sessions:
+    sessions.save("registry.example.com/app", image.digest, "https://registry.example.com/1")
+    sessions.forget("registry.example.com/app", image.digest)
+assert sessions.load("registry.example.com/app", image.digest) is None
+assert local.provenance_of([image.digest]) == {{}}
 store.close()
 """
 

@@ -156,6 +156,15 @@ def test_an_old_address_is_not_used(local: LocalStore, age: float) -> None:
     assert loaded(local) == NEXT
 
 
+def test_a_later_upload_removes_old_addresses(local: LocalStore) -> None:
+    save(local)
+    (file,) = files(local)
+    make_old(file, EXPIRY_SECONDS + 60)
+    with local.upload_sessions() as sessions:
+        sessions.save(REPOSITORY, OTHER, URL)
+    assert not file.exists()
+
+
 def test_gc_removes_old_addresses(store: library.Store) -> None:
     local = local_store(store)
     with local.ingest():  # makes the database
@@ -167,9 +176,9 @@ def test_gc_removes_old_addresses(store: library.Store) -> None:
     make_old(stray, EXPIRY_SECONDS + 60)
     store.gc()
     assert loaded(local) == URL
-    make_old(file, EXPIRY_SECONDS + 60)
     with local.upload_sessions() as sessions:
         sessions.save(REPOSITORY, OTHER, URL)
+        make_old(file, EXPIRY_SECONDS + 60)
         used = next(path for path in files(local) if path not in {file, stray})
         make_old(used, EXPIRY_SECONDS + 60)
         store.gc(dry_run=True)

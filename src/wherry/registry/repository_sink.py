@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wherry.content.pipeline import Limits
 from wherry.content.protocols import Busy, Receipt
-from wherry.errors import NotFound, WherryError
+from wherry.errors import Denied, NotFound, WherryError
 from wherry.registry.distribution_api import DistributionApi
 from wherry.registry.host_calls import HostCalls
 from wherry.registry.referrers_index import ReferrersIndexes, referrer_of
@@ -55,7 +55,8 @@ class RepositorySink:
     ) -> None:
         self.reference = reference
         self._cancel = cancel
-        endpoint = session.hosts.endpoints(reference, warn=options.warn)[-1]
+        self._hosts = session.hosts
+        endpoint = self._hosts.endpoints(reference, warn=options.warn)[-1]
         warnings = session.server_warnings(cancel, options.warn)
         self.api = WriteApi(session, endpoint, warnings)
         self._reader = DistributionApi(session, endpoint, warnings)
@@ -107,9 +108,10 @@ class RepositorySink:
         """
         cancel = self._cancel
         for source in sources:
-            if not source and self._find_saved(descriptor):
+            path = self._path_of(source) if source else ""
+            if path is None or (not source and self._find_saved(descriptor)):
                 continue
-            attempt = partial(self.api.mount, descriptor.digest, source, cancel)
+            attempt = partial(self.api.mount, descriptor.digest, path, cancel)
             try:
                 begun = self._calls.run(cancel, attempt)
             except NotFound:
@@ -119,6 +121,17 @@ class RepositorySink:
                 return source
             self._drop_begun(descriptor.digest, begun)
         return None
+
+    def _path_of(self, repository: str) -> str | None:
+        """Return the path that a repository has at the endpoint, None if it is elsewhere.
+
+        registries.conf may replace the host and the first components of a name.
+        """
+        try:
+            found = self._hosts.endpoints(self.reference._replace(path=repository))[-1]
+        except Denied:  # it is blocked
+            return None
+        return found.path if found.host == self.api.endpoint.host else None
 
     def _drop_begun(self, digest: Digest, following: UploadState | None) -> None:
         """Keep the ``following`` session for `put`, and delete the one kept before."""

@@ -73,6 +73,7 @@ class UploadSessions:
                 self._handle.check_writable()  # creates the store
                 root = self._handle.root()
                 assert root is not None  # noqa: S101 - it was just created
+                sweep(root)
                 file = self._lock(root.child(DIRECTORY, make=True, private=True), name)
             if file is not None:
                 file.write(url)
