@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -48,7 +48,7 @@ class Context:
         settings: TransferSettings,
         *,
         store: wherry.types.StoreOrPath | None,
-        credentials: tuple[str, str] | None,
+        credentials: tuple[str, str] | Mapping[str, tuple[str, str]] | None,
         authfile: str | os.PathLike[str] | None,
         registries_conf: str | os.PathLike[str] | None,
         on_request: Callable[[wherry.types.Exchange], None] | None,
@@ -221,14 +221,13 @@ class Context:
         """Make a session; with ``only`` it knows no other credentials."""
         from wherry.content.retry import RetryPolicy
         from wherry.registry.auth.credential_store import CredentialStore
-        from wherry.registry.auth.credentials import Credentials
         from wherry.registry.certs_d import CaBundle
         from wherry.registry.http.deadlines import Timeouts
         from wherry.registry.http.proxies import ProxySettings
         from wherry.registry.session import Session
 
         config, settings = self._config(), self.settings
-        fixed = Credentials(*self._credentials) if self._credentials is not None else None
+        fixed = _fixed_credentials(self._credentials)
         hosts = _hosts(config, insecure=settings.insecure)
         helpers = None if config.auth_file_alone else lambda: hosts.settings().helpers
         return Session(
@@ -256,6 +255,18 @@ class Context:
         if self._registries_conf is not None:
             config = config.with_registries_conf(self._registries_conf)
         return config
+
+
+def _fixed_credentials(
+    given: tuple[str, str] | Mapping[str, tuple[str, str]] | None,
+) -> Credentials | dict[str, Credentials] | None:
+    from wherry.registry.auth.credentials import Credentials
+
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        return {key: Credentials(*pair) for key, pair in given.items()}
+    return Credentials(*given)
 
 
 def _hosts(config: Config, *, insecure: bool) -> Hosts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal, NoReturn, Self, TypeAlias, Unpack
@@ -62,8 +62,8 @@ class Client:
 
     Args:
         store: The store of calls that name none; by default the one that the command uses.
-        credentials: User and password for every registry that a reference names. Without
-            them ``authfile`` is read, or the files of podman, skopeo and docker.
+        credentials: User and password for each registry that a reference names, or a mapping of
+            ``HOST[/PATH]`` to them; else ``authfile`` or the files of other tools are read.
         authfile: A file of credentials to read instead.
         registries_conf: A file to read instead of the registries.conf of user and system.
         insecure: Accept certificates that cannot be verified, and plain http.
@@ -87,7 +87,7 @@ class Client:
         self,
         *,
         store: wherry.types.StoreOrPath | None = None,
-        credentials: tuple[str, str] | None = None,
+        credentials: tuple[str, str] | Mapping[str, tuple[str, str]] | None = None,
         authfile: str | os.PathLike[str] | None = None,
         registries_conf: str | os.PathLike[str] | None = None,
         insecure: bool | None = None,

@@ -39,7 +39,11 @@ def _is_list(value: object) -> bool:
 
 
 def _is_pair(value: Sequence[Any]) -> bool:
-    return len(value) == len(("user", "password")) and all(isinstance(each, str) for each in value)
+    return (
+        _is_list(value)
+        and len(value) == len(("user", "password"))
+        and all(isinstance(each, str) for each in value)
+    )
 
 
 def _is_file(value: Any, method: str) -> bool:
@@ -66,7 +70,10 @@ RULES = {
     "convert_to": choice("oci", "docker", "v2s1"),
     "created": INTEGER,
     "credentials": Rule(
-        "a pair of str, the user and the password", _is_list, _is_pair, secret=True
+        "a pair of str, the user and the password, or a mapping of hosts to pairs",
+        lambda value: _is_list(value) or isinstance(value, Mapping),
+        lambda value: all(map(_is_pair, value.values() if isinstance(value, Mapping) else [value])),
+        secret=True,
     ),
     "dangling": FLAG,
     "destination": _IMAGE,

@@ -105,6 +105,31 @@ def test_a_sparse_index_keeps_its_digest(wherry: Wherry, index: str) -> None:
         assert set(lenient.manifests["sparse"]) == {SECOND.digest, INDEX.digest}
 
 
+# Credentials
+
+
+def test_credentials_of_each_side(wherry: Wherry) -> None:
+    with (
+        FakeRegistry(users={"reader": "one"}) as source,
+        FakeRegistry(users={"writer": "two"}, tokens=True) as target,
+    ):
+        source.add_image("app", IMAGE, "t")
+        names = (f"{source.host}/app:t", f"{target.host}/mirror:t")
+        sides = ("--src-creds", "reader:one", "--dest-creds", "writer:two")
+        assert wherry("copy", *sides, *names).stdout == f"{IMAGE.digest}\n"
+        assert wherry("copy", "--src-creds", "reader:one", *names).returncode == 4
+        assert wherry("copy", "--creds", "reader:one", *names).returncode == 4
+
+
+def test_credentials_of_one_registry(wherry: Wherry) -> None:
+    """Each repository has its own."""
+    with FakeRegistry(users={"reader": "one", "writer": "two"}, tokens=True) as registry:
+        registry.add_image("app", IMAGE, "t")
+        names = (f"{registry.host}/app:t", f"{registry.host}/mirror:t")
+        sides = ("--src-creds", "reader:one", "--dest-creds", "writer:two")
+        assert wherry("copy", *sides, *names).stdout == f"{IMAGE.digest}\n"
+
+
 # Errors
 
 
@@ -118,6 +143,8 @@ def test_a_sparse_index_keeps_its_digest(wherry: Wherry, index: str) -> None:
          "--sparse keeps the index, so nothing can be converted"),
         (["--sparse", "--platform", "linux", "--compression", "zstd"],
          "--sparse keeps the index, so nothing can be converted"),
+        (["--creds", "a:b", "--src-creds", "a:b"],
+         "--src-creds cannot be combined with --creds"),
     ],
 )  # fmt: skip
 def test_contradictions(wherry: Wherry, options: list[str], message: str) -> None:

@@ -149,15 +149,18 @@ def test_good_values_of_every_kind_are_taken(tmp_path: Path) -> None:
     assert store.gc(dry_run=True).parts == 0
 
 
+CREDENTIALS = (
+    "credentials must be a pair of str, the user and the password, or a mapping of hosts to pairs"
+)
+
+
 @pytest.mark.parametrize(
     ("message", "given"),
     [
         ("store must be a wherry.Store or a path, not int", {"store": 5}),
-        ("credentials must be a pair of str, the user and the password", {"credentials": ("a",)}),
-        (
-            "credentials must be a pair of str, the user and the password, not str",
-            {"credentials": "me:secret"},
-        ),
+        (CREDENTIALS, {"credentials": ("a",)}),
+        (CREDENTIALS, {"credentials": {"ghcr.io": "me:secret"}}),
+        (f"{CREDENTIALS}, not str", {"credentials": "me:secret"}),
         ("schema1 must be 'allow' or 'deny', not 'no'", {"schema1": "no"}),
         ("foreign must be True or False, not None", {"foreign": None}),
         ("jobs must be an int, not bool", {"jobs": True}),

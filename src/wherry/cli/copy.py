@@ -8,13 +8,20 @@ import click
 
 from wherry.cli.completion import addresses
 from wherry.cli.main import global_options
-from wherry.cli.options import print_event, registry_options, transfer_options
+from wherry.cli.options import (
+    parse_credentials,
+    print_event,
+    registry_options,
+    transfer_options,
+)
 from wherry.cli.param_types import AddressType
 from wherry.cli.resolve_name import call_first_found
 from wherry.cli.sink_options import Sending, sink_options
 from wherry.model.address import Where
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from wherry.client import Client
     from wherry.model.address import Address
 
@@ -33,6 +40,12 @@ Examples:
 @click.option("--sparse", is_flag=True, help="Keep the index although images are left out.")
 @click.option("--without-attestations", is_flag=True, help="Leave out attestations of the index.")
 @sink_options
+@click.option(
+    "--src-creds", metavar="USER[:PASSWORD]", help="Credentials for the registry of SOURCE."
+)
+@click.option(
+    "--dest-creds", metavar="USER[:PASSWORD]", help="Credentials for the registry of DESTINATION."
+)
 @transfer_options
 @registry_options
 @click.pass_context
@@ -43,6 +56,8 @@ def command(
     destination: Address,
     sparse: bool,
     without_attestations: bool,
+    src_creds: str | None,
+    dest_creds: str | None,
     **given: Any,
 ) -> None:
     """Copy an image from one place to another, without the store.
@@ -56,7 +71,9 @@ def command(
     if sparse and (given["convert_to"] or given["compression"] not in {None, "keep"}):
         raise click.UsageError("--sparse keeps the index, so nothing can be converted", ctx)
     flags = {"sparse": sparse, "attestations": not without_attestations}
-    sending = Sending.parse(ctx, {**given, **flags})
+    sides = {"--src-creds": (source, src_creds), "--dest-creds": (destination, dest_creds)}
+    credentials = _credentials(ctx, sides, given["creds"])
+    sending = Sending.parse(ctx, {**given, **flags, "credentials": credentials})
     places = {source.where, destination.where}
     store = global_options(ctx).store() if Where.STORE in places else None
     with sending.client(store) as client:
@@ -67,6 +84,23 @@ def command(
             sending.print_results(client.copy, found, destination, **sending.arguments)
     if store is not None:
         store.close()
+
+
+def _credentials(
+    ctx: click.Context, sides: Mapping[str, tuple[Address, str | None]], creds: str | None
+) -> dict[str, tuple[str, str]]:
+    """Return the credentials of each side, by its repository."""
+    found: dict[str, tuple[str, str]] = {}
+    for option, (address, text) in sides.items():
+        pair = parse_credentials(text, option)
+        if pair is None:
+            continue
+        if creds is not None:
+            raise click.UsageError(f"{option} cannot be combined with --creds", ctx)
+        if address.reference is None or address.where is not Where.REGISTRY:
+            raise click.UsageError(f"{option}: {address} is not in a registry", ctx)
+        found[address.reference.name] = pair
+    return found
 
 
 def _find(client: Client, source: Address) -> Address:

@@ -132,10 +132,13 @@ def _with(options: Sequence[Callable[[F], F]], command: F) -> F:
 def make_client(
     options: GlobalOptions, store: Store | None, registry: Mapping[str, Any], **more: Any
 ) -> Client:
-    """Make a client from the shared options and more arguments of `Client`."""
+    """Make a client from the shared options and more arguments of `Client`.
+
+    ``registry`` may have ``credentials`` as `Client` takes them, which replace ``--creds``.
+    """
     return plain_client(
         store=store,
-        credentials=_credentials(registry["creds"]),
+        credentials=registry.get("credentials") or parse_credentials(registry["creds"], "--creds"),
         on_request=print_request if options.verbose else None,
         **{name: registry[name] for name in _SHARED if name in registry},
         **more,
@@ -180,13 +183,13 @@ def store_for_address(options: GlobalOptions, address: Address) -> Store | None:
 MAX_PASSWORD = 64 * 1024  # bytes
 
 
-def _credentials(text: str | None) -> tuple[str, str] | None:
-    """Split ``USER:PASSWORD``; ask for a password that is missing."""
+def parse_credentials(text: str | None, option: str) -> tuple[str, str] | None:
+    """Split the ``USER:PASSWORD`` of an option; ask for a password that is missing."""
     if text is None:
         return None
     user, colon, password = text.partition(":")
     if not colon:
-        password = ask_password(user, "--creds")
+        password = ask_password(user, option)
     return user, password
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 _SHOWN = "***"
@@ -43,9 +44,14 @@ class SecretFields(dict[str, Any]):
 
 
 def masked(value: Any) -> Any:
-    """Return a string, or a pair of them, as secrets; other values unchanged."""
+    """Return a string, a pair of them, or a mapping to pairs as secrets.
+
+    Other values are returned unchanged.
+    """
     if isinstance(value, str):
         return Secret(value)
+    if isinstance(value, Mapping):
+        return {key: masked(each) for key, each in value.items()}
     return tuple(map(masked, value)) if isinstance(value, tuple | list) else value
 
 

@@ -375,3 +375,13 @@ def test_a_file_without_permission_is_skipped_unless_the_user_named_it() -> None
         "me ['cannot be read (no permission)', 'entry h']",
         f"{closed}/auth.json: Permission denied",
     ]
+
+
+def test_given_credentials_by_repository() -> None:
+    """The longest key wins; mirrors get none of them."""
+    given = {"h": Credentials("host", "p"), "h/a/b": Credentials("repository", "p")}
+    store = CredentialStore((), given)
+    assert user(store, "h", "a/b") == "repository"
+    assert user(store, "h", "a/c") == "host"
+    assert user(store, "other", "a/b") is None
+    assert store.find("h", "a/b", own=False) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from wherry.content.cancel import CancelToken
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # The entry of ``credential-helpers`` that stands for the files (containers-registries.conf(5)).
 AUTH_FILES = "containers-auth.json"
+_ANY = ""  # the key of credentials for every host
 
 
 class CredentialLookup(Record):
@@ -37,6 +39,7 @@ class CredentialStore:
     Args:
         files: Files as containers-auth.json(5) or docker's config.json describe them.
         fixed: Credentials from the caller, for the hosts that references name. They come first.
+            A mapping has them by ``host`` or ``host/path``, of which the longest key wins.
         helpers: Returns ``credential-helpers`` of registries.conf: helpers to ask for every
             host, and `AUTH_FILES` where the files come among them. None means the files only.
     """
@@ -44,15 +47,16 @@ class CredentialStore:
     def __init__(
         self,
         files: Sequence[Path] = (),
-        fixed: Credentials | None = None,
+        fixed: Credentials | Mapping[str, Credentials] | None = None,
         helpers: Callable[[], Sequence[str] | None] | None = None,
     ) -> None:
         self.files = tuple(files)
-        self._fixed = fixed
+        self._fixed: Mapping[str, Credentials] = {}
+        if fixed is not None:
+            self._fixed = fixed if isinstance(fixed, Mapping) else {_ANY: fixed}
         self._helpers = helpers
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str, bool], list[CredentialLookup]] = {}
-        self._answers: dict[tuple[str, str, str], CredentialLookup] = {}  # of helpers
         self._fifos: dict[Path, dict[str, Any] | None] = {}
 
     def find(
@@ -99,45 +103,37 @@ class CredentialStore:
         """Search again next time: refused credentials may have been renewed since."""
         with self._lock:
             self._known.clear()
-            self._answers.clear()
 
     def _search(
         self, host: str, path: str, *, own: bool, cancel: CancelToken
     ) -> Iterator[CredentialLookup]:
-        from wherry.registry.auth.credential_files import CredentialHelper, UnreadableAuthFile
+        from wherry.registry.auth.credential_files import (
+            CredentialHelper,
+            UnreadableAuthFile,
+            keys_of,
+        )
 
-        if self._fixed is not None:
+        keys = (*keys_of(host, path), _ANY)
+        fixed = next((self._fixed[key] for key in keys if key in self._fixed), None)
+        if fixed is not None:
             if own:
-                yield CredentialLookup("--creds", "given", self._fixed)
+                yield CredentialLookup("--creds", "given", fixed)
             else:
                 yield CredentialLookup(
                     "--creds", f"not for {host}: the reference names another host"
                 )
-
-        def ask(helper: CredentialHelper, where: str) -> CredentialLookup:
-            return self._ask_once(helper, where, cancel)
-
         listed = self._helpers() if self._helpers is not None else None
         for name in [AUTH_FILES] if listed is None else listed:
             if name != AUTH_FILES:
-                yield ask(CredentialHelper(name, host), "registries.conf")
+                yield _ask_helper(CredentialHelper(name, host), "registries.conf", cancel)
                 continue
             for file in self.files:
                 try:
-                    yield from _search_file(self._content(file), file, host, path, ask)
+                    yield from _search_file(self._content(file), file, host, path, cancel)
                 except UnreadableAuthFile:
                     if len(self.files) == 1:  # the user named it
                         raise
                     yield CredentialLookup(str(file), "cannot be read (no permission)", failed=True)
-
-    def _ask_once(
-        self, helper: CredentialHelper, where: str, cancel: CancelToken
-    ) -> CredentialLookup:
-        """Ask a helper, which knows hosts but no repositories, once for all of these."""
-        key = helper.name, helper.server, where
-        if key not in self._answers:
-            self._answers[key] = _ask_helper(helper, where, cancel)
-        return self._answers[key]
 
     def _content(self, file: Path) -> dict[str, Any] | None:
         """Read a file; keep the content of a FIFO, which can be read only once."""
@@ -152,11 +148,7 @@ class CredentialStore:
 
 
 def _search_file(
-    content: dict[str, Any] | None,
-    file: Path,
-    host: str,
-    path: str,
-    ask: Callable[[CredentialHelper, str], CredentialLookup],
+    content: dict[str, Any] | None, file: Path, host: str, path: str, cancel: CancelToken
 ) -> Iterator[CredentialLookup]:
     """Search one file: the helper that it names for the host, then its entries."""
     from wherry.registry.auth.credential_files import decode, entries_of, find_helper, keys_of
@@ -166,7 +158,7 @@ def _search_file(
         return
     helper = find_helper(content, file, host)
     if helper is not None:
-        yield ask(helper, str(file))
+        yield _ask_helper(helper, str(file), cancel)
     auths = entries_of(content, file)
     has_problems = False
     for key in keys_of(host, path):
