@@ -146,7 +146,7 @@ def _object(result: CopyResult) -> dict[str, Any]:
     return {
         "destination": result.destination,
         "digest": str(result.root.digest),
-        "mediaType": result.root.media_type,
+        "mediaType": result.root.media_type or None,
         "size": result.root.size,
         "names": list(result.names),
         "sent": result.sent,

@@ -200,7 +200,7 @@ class _Copy(Record):
         result = execute(ready, ends, options, progress, self.access.cancel, is_fresh=is_fresh)
         if self.choice.compression is not None:
             result = _note_change(ready, result, progress)
-        progress.report_done(result.root, _done(ready, result))
+        progress.report_done(result.root, _done(ready, result, self.sink))
         return result
 
 
@@ -236,9 +236,13 @@ def _note_change(ready: CopyPlan, result: CopyResult, progress: SinkProgress) ->
     return result.replace(notes=(*result.notes, note))
 
 
-def _done(ready: CopyPlan, result: CopyResult) -> str:
-    if ready.names or ready.writes:
-        return f"Copied image to {result.destination}"
+def _done(ready: CopyPlan, result: CopyResult, sink: Sink) -> str:
+    """Return what a copy has done, with the size of the manifest as docker prints it."""
+    size = "" if result.root.size is None else f" (size: {result.root.size:,})"
+    if ready.writes:
+        return f"{'Pushed' if sink.remote else 'Copied image to'} {result.destination}{size}"
+    if ready.names:
+        return f"Tagged {result.destination}{size}"
     return f"Image is up to date at {result.destination}"
 
 

@@ -246,6 +246,8 @@ class _Execution:
 
     def _put(self, step: Step, blob: Blob, cancel: CancelToken) -> Receipt:
         layer = self._layer(step)
+        if layer is not None:  # what is sent may be the layer as it was packed
+            layer = layer._replace(size=blob.descriptor.size)
         follow = self._sink.follows and layer is not None
         receipt = self._mover.put(blob, layer, cancel, follow=follow)
         if not receipt.existed:

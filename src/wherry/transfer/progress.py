@@ -157,7 +157,7 @@ class SinkProgress(LayerProgress):
         self._emitter.emit(Status.PLANNED, message=message)
 
     def report_packing(self, layer: Descriptor, current: int) -> None:
-        """Report uncompressed bytes of a layer that is compressed, once in `INTERVAL`."""
+        """Report bytes of the source that were packed anew, at most once in `INTERVAL`."""
         now = time.monotonic()
         if now - self._packed.get(layer.digest, 0.0) >= INTERVAL:
             self._packed[layer.digest] = now
@@ -181,7 +181,7 @@ class SinkProgress(LayerProgress):
     def complete(self, layer: Descriptor, receipt: Receipt) -> None:
         """Report a layer that is written."""
         size = receipt.descriptor.size or 0
-        status = Status.SKIPPED if receipt.existed else self._moved
+        status = Status.EXISTS if receipt.existed else self._moved
         self._emitter.emit(status, layer.digest, current=size, total=size)
 
     def report_done(self, root: Descriptor, message: str) -> None:
