@@ -14,6 +14,7 @@ import pytest
 import wherry as library
 from wherry.image_store import local_store
 from wherry.model.digest import Digest
+from wherry.model.mediatype import DOCKER_LAYER, DOCKER_MANIFEST
 from wherry.testing import FakeRegistry, build_image, tar_layer
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 BASE = tar_layer({"base": os.urandom(2 * MIB)})
-FIRST = build_image([BASE, tar_layer({"a": b"1"})])
+LAYER = tar_layer({"a": b"1"})
+FIRST = build_image([BASE, LAYER])
 SECOND = build_image([BASE, tar_layer({"a": b"2"})])
 
 
@@ -87,6 +89,23 @@ def test_a_failed_mount_is_forgotten(
     target.clear()
     done = client.push(name, f"{target.host}/c:1")
     assert (done.sent, mounts(target, layer.digest)) == (0, ["team/b"])
+
+
+def test_a_foreign_layer_is_not_recorded(
+    client: library.Client, fake: FakeRegistry, target: FakeRegistry, store: library.Store
+) -> None:
+    kind = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    image = build_image([BASE, LAYER], style="docker", layer_media_types=[kind, DOCKER_LAYER])
+    manifest = json.loads(image.manifest.data)
+    manifest["layers"][0]["urls"] = ["https://layers.example/base"]
+    fake.add_image("foreign", image)
+    fake.add_manifest("foreign", json.dumps(manifest).encode(), DOCKER_MANIFEST, "1")
+    client.pull(f"{fake.host}/foreign:1")
+    client.push(f"{fake.host}/foreign:1", f"{target.host}/app:1")
+    base, layer = (Digest.parse(piece.digest) for piece in image.layers)
+    found = local_store(store).provenance_of([base, layer])
+    assert [name for name, _ in found[base]] == [f"{fake.host}/foreign"]
+    assert {name for name, _ in found[layer]} == {f"{fake.host}/foreign", f"{target.host}/app"}
 
 
 def test_mounts_follow_registries_conf(

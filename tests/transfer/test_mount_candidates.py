@@ -91,3 +91,16 @@ def test_repositories_with_the_same_credentials_come_first() -> None:
 def test_the_worst_are_left_out() -> None:
     found = mount_candidates("r.example/p0/new", 200 * 1024, MANY)
     assert found == ("p0/app", "p8/app", "p7/app")
+
+
+def test_credentials_are_compared_only_for_a_choice() -> None:
+    asked: list[str] = []
+
+    def compare(name: str) -> bool:
+        asked.append(name)
+        return True
+
+    mount_candidates("r.example/app", BIG, [("r.example/a", 1), ("s.example/a", 1)], compare)
+    assert asked == []
+    mount_candidates("r.example/app", BIG, [("r.example/a", 1), ("r.example/b", 1)], compare)
+    assert sorted(asked) == ["r.example/a", "r.example/b"]

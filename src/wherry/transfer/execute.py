@@ -141,7 +141,8 @@ class _Execution:
         plan = self._plan
         self._run_steps()
         written = self._write_documents()
-        self._ends.remember_stored([each.digest for each in self._targets.values()])
+        sent = [step.source.digest for step in plan.blobs if not _is_foreign(step)]
+        self._ends.remember_stored([self._targets[digest].digest for digest in sent])
         for each in plan.names:
             self._sink.name(each.name, written[each.root])
         root = written.get(plan.root.digest, plan.root)._replace(data=None)

@@ -50,7 +50,7 @@ def mount_candidates(
         known: Repositories that are known to have the blob, each with the Unix time at which it
             had it.
         has_same_credentials: Tells whether the credentials for a repository are those for the
-            destination.
+            destination. It is called only if there is a choice, as it may run a program.
 
     Returns:
         Paths of repositories of the same registry, without the host.
@@ -63,8 +63,8 @@ def mount_candidates(
 
     def preference(repository: str) -> tuple[bool, int, int, str]:
         common = _common_components(path, repository.partition("/")[2])
-        other = not has_same_credentials(repository)
-        return other, -common, -latest[repository], repository
+        is_other = len(latest) > 1 and not has_same_credentials(repository)
+        return is_other, -common, -latest[repository], repository
 
     best = sorted(latest, key=preference)[: attempts(size).mounts]
     return tuple(repository.partition("/")[2] for repository in best)
