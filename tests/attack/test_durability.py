@@ -108,8 +108,10 @@ def test_a_disk_that_is_full_from_some_call_on(stage: Stage, command: str) -> No
         assert stage.attempt(COMMANDS[command], fault) == []
 
 
-@pytest.mark.parametrize("command", ["save-docker", "save-oci-archive", "save-oci", "save-dir"])
-def test_a_save_that_is_killed(stage: Stage, command: str) -> None:
+@pytest.mark.parametrize(
+    "command", [name for name in COMMANDS if name.startswith(("save", "copy"))]
+)
+def test_a_save_or_copy_that_is_killed(stage: Stage, command: str) -> None:
     count = len(stage.count(COMMANDS[command], "all"))
     for number in sampled(command, count, 4):
         assert stage.attempt(COMMANDS[command], Fault("all", number, KILL)) == []
@@ -322,7 +324,9 @@ def test_a_document_that_cannot_be_read_stops_a_rebuild(stage: Stage, shim: Shim
 # Files of a killed writer
 
 
-@pytest.mark.parametrize("command", ["save-docker", "save-oci", "blob", "login"])
+@pytest.mark.parametrize(
+    "command", ["save-docker", "save-oci", "copy-oci-archive", "copy-dir", "blob", "login"]
+)
 @pytest.mark.parametrize("unnamed", [True, False], ids=["unnamed", "named"])
 def test_the_next_writer_removes_leftovers_of_a_killed_one(
     stage: Stage, shim: Shim, command: str, *, unnamed: bool
@@ -335,7 +339,7 @@ def test_the_next_writer_removes_leftovers_of_a_killed_one(
         environment["FAIL_UNNAMED"] = "1"
     assert world.run(*chosen.arguments(world), env=environment).returncode == -9
     left = len(list(world.path.glob(".wherry-*.part")))
-    assert left == (0 if unnamed and command != "save-oci" else 1)
+    assert left == (0 if unnamed and command not in {"save-oci", "copy-dir"} else 1)
     (world.path / ".wherry-0123456789abcdef.part").write_bytes(b"of an earlier one")
     (world.path / ".wherry-0123456789abcdef.part.mine").write_bytes(b"another's")
     world.must(*chosen.arguments(world))

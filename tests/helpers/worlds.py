@@ -253,6 +253,44 @@ def _save(form: str, output: str) -> Command:
     )
 
 
+def _copy(name: str, target: str, output: str) -> Command:
+    return Command(
+        f"copy-{name}",
+        lambda world: ("copy", "-q", world.name("new"), target),
+        has_output(output),
+        output=output,
+    )
+
+
+def has_layout(*names: str) -> Callable[[World], Sequence[str]]:
+    """Return a check that `layout` has names, and whole blobs."""
+
+    def look(world: World) -> list[str]:
+        path = world.path / "layout"
+        entries = json.loads((path / "index.json").read_text())["manifests"]
+        found = {entry["annotations"]["org.opencontainers.image.ref.name"] for entry in entries}
+        blobs = [file for file in path.rglob("*") if file.parent.name == "sha256"]
+        wrong = [f for f in blobs if hashlib.sha256(f.read_bytes()).hexdigest() != f.name]
+        lacking = {entry["digest"][7:] for entry in entries} - {file.name for file in blobs}
+        problems = [f"{file} is damaged" for file in wrong] + sorted(lacking)
+        return problems + [f"there is no {name}" for name in names if name not in found]
+
+    return look
+
+
+def has_flat(image: BuiltImage) -> Callable[[World], Sequence[str]]:
+    """Return a check that the directory `flat` has an image and nothing else."""
+
+    def look(world: World) -> list[str]:
+        wanted = {digest[7:]: data for digest, data in blobs_of(image).items()}
+        wanted["manifest.json"] = wanted.pop(image.digest[7:])
+        found = {file.name: file.read_bytes() for file in (world.path / "flat").iterdir()}
+        found.pop("version", None)
+        return [] if found == wanted else [f"flat has {sorted(found)}"]
+
+    return look
+
+
 COMMANDS = {
     command.name: command
     for command in (
@@ -270,6 +308,22 @@ COMMANDS = {
         _save("oci-archive", "new.tar"),
         _save("oci", "layout"),
         _save("dir", "flat"),
+        _copy("docker-archive", "docker-archive:old.tar:app:1", "old.tar"),
+        _copy("oci-archive", "oci-archive:new.tar:app:1", "new.tar"),
+        _copy("oci", "oci:layout:t1", "layout"),
+        _copy("dir", "dir:flat", "flat"),
+        Command(
+            "copy-into-a-layout",
+            lambda world: ("copy", "-q", world.name("new"), "oci:layout:t2"),
+            has_layout("t1", "t2"),
+            prepare=lambda world: world.must("copy", "-q", world.name("app"), "oci:layout:t1"),
+        ),
+        Command(
+            "copy-over-a-directory",
+            lambda world: ("copy", "-q", world.name("new"), "dir:flat"),
+            has_flat(NEW),
+            prepare=lambda world: world.must("copy", "-q", world.name("app"), "dir:flat"),
+        ),
         Command("tag", lambda world: ("tag", world.name("app"), "more:1"), has_names("more:1")),
         Command("untag", lambda _: ("untag", "mine:1"), lacks_names("mine:1"), gone=("mine",)),
         Command("rm", lambda world: ("rm", world.name("old")), lacks_names("old"), gone=("old",)),
