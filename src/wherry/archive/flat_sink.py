@@ -10,7 +10,8 @@ from wherry.archive.dir import MANIFEST, VERSION
 from wherry.archive.directory_sink import DirectorySink
 from wherry.archive.formats import VERSION_ENTRY
 from wherry.errors import InvalidDocument, StoreError, Unsupported
-from wherry.model.manifest import digest_of, parse
+from wherry.model.convert import MAX_NESTING
+from wherry.model.manifest import Index, Manifest, digest_of, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ class FlatSink(DirectorySink):
 
     def __init__(self, path: str, cancel: CancelToken) -> None:
         self._before: frozenset[str] = frozenset()
-        self._kept: set[str] = set()  # the files of the new image
+        self._written: set[str] = set()  # files that may be new
         self._begun = False
         super().__init__(path, cancel)
 
@@ -68,13 +69,6 @@ class FlatSink(DirectorySink):
                     self._directory.write_bytes("", VERSION, VERSION_ENTRY.data or b"")
                 self._begun = True
 
-    def _find(self, descriptor: Descriptor) -> int | None:
-        size = super()._find(descriptor)
-        if size is not None:
-            with self._lock:
-                self._kept.add(descriptor.digest.hex)
-        return size
-
     def put(
         self,
         blob: Blob,
@@ -86,10 +80,8 @@ class FlatSink(DirectorySink):
         """Write a blob unless it is there; see `DirectorySink.put`."""
         with self._errors():
             self._begin()
-        receipt = super().put(blob, follow=follow, cancel=cancel, on_bytes=on_bytes)
-        with self._lock:
-            self._kept.add(receipt.descriptor.digest.hex)
-        return receipt
+        self._written.add(blob.descriptor.digest.hex)
+        return super().put(blob, follow=follow, cancel=cancel, on_bytes=on_bytes)
 
     def put_document(
         self,
@@ -107,9 +99,8 @@ class FlatSink(DirectorySink):
         name = _document(descriptor.digest)
         with self._errors():
             self._begin()
+            self._written.add(name)
             self._directory.write_bytes("", name, raw)
-        with self._lock:
-            self._kept.add(name)
 
     def resolve(self, name: str) -> Digest | None:
         """Return the digest of the image; a flat directory has no names."""
@@ -132,20 +123,50 @@ class FlatSink(DirectorySink):
 
     def _commit(self) -> None:
         directory, root = self._directory, _document(self._names[""].digest)
-        if root in self._kept:
-            directory.rename(root, MANIFEST)
-            for name in directory.names():
-                if _OWN.fullmatch(name) and name not in self._kept:
-                    directory.remove(name)
+        if root in self._written:
+            try:
+                directory.rename(root, MANIFEST)
+            except OSError:
+                self._roll_back()
+                raise
+            self._remove_others()
+            directory.sync()
         if not directory.publish():
             message = "another process has written it meanwhile"
             raise StoreError(message, hint="try again").within(self.label)
+
+    def _remove_others(self) -> None:
+        """Remove the files that the image does not have; one that stays does no harm."""
+        try:
+            wanted = self._files_below(self._directory.read("", MANIFEST) or b"", 1)
+            names = self._directory.names()
+        except (InvalidDocument, Unsupported, OSError):
+            return
+        for name in names:
+            if _OWN.fullmatch(name) and name not in wanted:
+                with contextlib.suppress(OSError):
+                    self._directory.remove(name)
+
+    def _files_below(self, raw: bytes, depth: int) -> set[str]:
+        """Return the files of the blobs and documents below a document."""
+        document = parse(raw, "")
+        if isinstance(document, Manifest):
+            return {blob.digest.hex for blob in (document.config, *document.layers)}
+        if not isinstance(document, Index):
+            return {layer.blob_sum.hex for layer in document.layers}
+        found: set[str] = set()
+        for entry in document.manifests:
+            name = _document(entry.digest)
+            child = self._directory.read("", name)
+            if child is not None and name not in found and depth < MAX_NESTING:
+                found |= {name} | self._files_below(child, depth + 1)
+        return found
 
     def _roll_back(self) -> None:
         """Remove the files that were added to an existing directory."""
         if self._begun and not self._directory.is_new:
             with contextlib.suppress(OSError):
-                for name in self._kept - self._before:
+                for name in self._written - self._before:
                     self._directory.remove(name)
                 if VERSION not in self._before:
                     self._directory.remove(VERSION)

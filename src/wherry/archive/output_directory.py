@@ -170,10 +170,13 @@ class OutputDirectory:
             opened.write(data)
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a file at the top; it replaces another file of the new name."""
+        """Rename a file at the top, before `sync`; it replaces another file of the new name."""
         root = self._make("")
         os.rename(old, new, src_dir_fd=root, dst_dir_fd=root)
-        os.fsync(root)
+
+    def sync(self) -> None:
+        """Sync the names at the top to the disk."""
+        os.fsync(self._make(""))
 
     def remove(self, name: str) -> None:
         """Remove a file at the top, if it is there."""
