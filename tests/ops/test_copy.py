@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import wherry
-from wherry.testing import FakeRegistry, build_image, build_index, tar_layer
+from wherry.testing import FakeRegistry, Fault, FixedReply, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,11 +200,43 @@ def test_a_blob_that_vanishes_is_sent_again(
     assert target.tags["app"] == {"1": IMAGE.digest}
 
 
-def test_force_sends_all(client: wherry.Client, source: FakeRegistry, target: FakeRegistry) -> None:
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_blob_that_the_registry_only_says_it_has_is_sent(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry, lost: bool
+) -> None:
+    """Distribution may answer from a cache after its garbage collection."""
+    target.inject(Fault(FixedReply(200), method="HEAD", path="/blobs/"))
     names = f"{source.host}/app:1", f"{target.host}/app:1"
-    client.copy(*names)
-    done = client.copy(*names, force=True)
-    assert done.sent == sum(piece.size for piece in IMAGE.blobs())
+    if lost:  # else there is nothing at all
+        client.copy(*names, force=True)
+        del target.manifests["app"], target.tags["app"]
+        target.delete_blob("app", IMAGE.layers[1].digest)
+    assert client.copy(*names).sent == sum(piece.size for piece in IMAGE.blobs())
+    assert target.tags["app"] == {"1": IMAGE.digest}
+
+
+@pytest.mark.parametrize("mounts_from_any", [False, True])
+@pytest.mark.parametrize("is_planned", [False, True])
+def test_force_sends_all(
+    client: wherry.Client, source: FakeRegistry, mounts_from_any: bool, is_planned: bool
+) -> None:
+    with FakeRegistry(mounts_from_any=mounts_from_any) as target:
+        names = f"{source.host}/app:1", f"{target.host}/app:1"
+        client.copy(*names)
+        if is_planned:
+            done = client.plan_copy(*names, force=True).execute(client)
+        else:
+            done = client.copy(*names, force=True)
+        assert done.sent == sum(piece.size for piece in IMAGE.blobs())
+        assert done.mounted == 0
+
+
+def test_force_sends_packed_layers(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    names = f"{source.host}/app:1", f"{target.host}/app:1"
+    first = client.copy(*names, compression="zstd")
+    assert client.copy(*names, compression="zstd", force=True).sent == first.sent > 0
 
 
 def test_unknown_options_are_refused(client: wherry.Client) -> None:

@@ -227,6 +227,10 @@ if TYPE_CHECKING:
             """
             ...
 
+        def begin(self, descriptor: Descriptor) -> None:
+            """Let the next `put` of a blob send it without asking whether it is there."""
+            ...
+
     class GrowingBlob(Protocol):
         """A blob that is being written by appending; its size is the progress."""
 

@@ -197,7 +197,15 @@ class _Copy(Record):
             remember_stored=self.memory.remember_stored,
         )
         options = self.choice.copy
-        result = execute(ready, ends, options, progress, self.access.cancel, is_fresh=is_fresh)
+        result = execute(
+            ready,
+            ends,
+            options,
+            progress,
+            self.access.cancel,
+            is_fresh=is_fresh,
+            force=self.choice.force,
+        )
         if self.choice.compression is not None:
             result = _note_change(ready, result, progress)
         progress.report_done(result.root, _done(ready, result, self.sink))

@@ -133,6 +133,15 @@ class RepositorySink:
             return None
         return found.path if found.host == self.api.endpoint.host else None
 
+    def begin(self, descriptor: Descriptor) -> None:
+        """Start an upload, which the next `put` uses without asking whether the blob is there.
+
+        A registry may say that it has a blob that it has lost.
+        """
+        digest, cancel = descriptor.digest, self._cancel
+        begun = self._calls.run(cancel, lambda: self.api.start_upload(digest, cancel))
+        self._drop_begun(digest, begun)
+
     def _drop_begun(self, digest: Digest, following: UploadState | None) -> None:
         """Keep the ``following`` session for `put`, and delete the one kept before."""
         with self._lock:
@@ -163,8 +172,8 @@ class RepositorySink:
     ) -> Receipt:
         """Upload a blob unless the repository has it; idempotent.
 
-        ``follow`` has no effect: see `follows`. A session that `mount` started is used without
-        asking first whether the blob is there.
+        ``follow`` has no effect: see `follows`. A session that `mount` or `begin` started is
+        used without asking first whether the blob is there.
 
         Raises:
             Busy: Another thread uploads the same blob by this sink.
@@ -197,13 +206,13 @@ class RepositorySink:
         on_bytes: Callable[[int], None],
     ) -> Receipt:
         descriptor = blob.descriptor
-        if begun is not None and self._find_saved(descriptor):
-            self._cancel_upload(begun, descriptor.digest)
-            begun = None
         if begun is None and self._has(descriptor, cancel):
             if descriptor.size is not None:
                 on_bytes(descriptor.size)
             return Receipt(descriptor, existed=True)
+        if begun is not None and self._find_saved(descriptor):
+            self._cancel_upload(begun, descriptor.digest)
+            begun = None
         size = upload_blob(self.api, blob, self._options, cancel, on_bytes, begun)
         return Receipt(descriptor._replace(size=size))
 

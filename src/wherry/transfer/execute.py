@@ -87,6 +87,7 @@ def execute(
     cancel: CancelToken,
     *,
     is_fresh: bool = True,
+    force: bool = False,
 ) -> CopyResult:
     """Carry out a plan. Idempotent: what the destination has by then is not sent again.
 
@@ -100,13 +101,15 @@ def execute(
         cancel: Stops the copy.
         is_fresh: Whether the plan was made just now. Of an older plan, the destination is asked
             for each blob again.
+        force: Whether to send all blobs of the plan without asking.
 
     Raises:
         IntegrityError: The source is damaged; nothing is named at the destination.
         RegistryError: The registry refuses a blob or a document.
         WherryError: The source cannot be read, or the destination cannot be written.
     """
-    return _Execution(plan, ends, options, progress, cancel, is_fresh=is_fresh).run()
+    execution = _Execution(plan, ends, options, progress, cancel, is_fresh=is_fresh, force=force)
+    return execution.run()
 
 
 class _Execution:
@@ -119,8 +122,10 @@ class _Execution:
         cancel: CancelToken,
         *,
         is_fresh: bool,
+        force: bool,
     ) -> None:
         self._is_fresh = is_fresh
+        self._force = force
         self._plan = plan
         self._ends = ends
         self._source = ends.source
@@ -191,6 +196,10 @@ class _Execution:
             case Skip():
                 self._progress.report_skipped(self._layer(step))
                 return step.target
+            case Convert() if self._force:
+                return self._convert(step, cancel, asks=False)
+            case _ if self._force:
+                return self._move(step, cancel, asks=False)
             case Convert():
                 known, target = step.repositories, step.target
                 mounted = self._mount(step, target, known) if known and target else None
@@ -220,11 +229,12 @@ class _Execution:
         self._progress.report_mounted(self._layer(step), mounted)
         return blob
 
-    def _move(self, step: Step, cancel: CancelToken) -> Descriptor:
-        receipt = self._put(step, self._open(step, cancel), cancel)
+    def _move(self, step: Step, cancel: CancelToken, *, asks: bool = True) -> Descriptor:
+        """Copy a blob; unless it ``asks``, whatever the destination says that it has."""
+        receipt = self._put(step, self._open(step, cancel), cancel, asks=asks)
         return step.source._replace(size=receipt.descriptor.size)
 
-    def _convert(self, step: Convert, cancel: CancelToken) -> Descriptor:
+    def _convert(self, step: Convert, cancel: CancelToken, *, asks: bool = True) -> Descriptor:
         from wherry.transfer.pack import pack_layer, spooled_blob
 
         layer = step.source
@@ -239,16 +249,18 @@ class _Execution:
             )
             self._ends.remember_packed(layer.digest, step.compression, packed.descriptor)
             blob = spooled_blob(spool, packed.descriptor)
-            self._put(step, blob, cancel)
+            self._put(step, blob, cancel, asks=asks)
         return packed.descriptor
 
     def _open(self, step: Step, cancel: CancelToken) -> Blob:
         return self._mover.open(step.source, cancel, is_config=self._layer(step) is None)
 
-    def _put(self, step: Step, blob: Blob, cancel: CancelToken) -> Receipt:
+    def _put(self, step: Step, blob: Blob, cancel: CancelToken, *, asks: bool) -> Receipt:
         layer = self._layer(step)
         if layer is not None:  # what is sent may be the layer as it was packed
             layer = layer._replace(size=blob.descriptor.size)
+        if not asks and self._sink.mounts:
+            cast("MountingSink", self._sink).begin(blob.descriptor)
         follow = self._sink.follows and layer is not None
         receipt = self._mover.put(blob, layer, cancel, follow=follow)
         if not receipt.existed:
@@ -289,11 +301,24 @@ class _Execution:
                 raise
             if not _MISSING_CONTENT.intersection(error.codes):
                 raise
-            self._send_again(node)
+            self._repair(node, put)
+
+    def _repair(self, node: Node, put: Callable[[], None]) -> None:
+        """Send what the destination has lost since it was asked, and write the document again.
+
+        If that is not enough, the destination says that it has what it has lost: then all blobs
+        of the document are sent.
+        """
+        self._send_again(node, asks=True)
+        try:
+            put()
+        except (RegistryError, NotFound) as error:
+            if not _MISSING_CONTENT.intersection(error.codes):
+                raise
+            self._send_again(node, asks=False)
             put()
 
-    def _send_again(self, node: Node) -> None:
-        """Send the blobs of a document that the destination has lost since it was asked."""
+    def _send_again(self, node: Node, *, asks: bool) -> None:
         named = {blob.digest for blob in node.blobs}
         steps = [
             step
@@ -302,17 +327,17 @@ class _Execution:
         ]
         run_tasks(
             None,
-            [functools.partial(self._send_lost, step) for step in steps],
+            [functools.partial(self._send_lost, step, asks=asks) for step in steps],
             jobs=self._options.jobs,
             cancel=self._cancel,
         )
 
-    def _send_lost(self, step: Step, cancel: CancelToken) -> None:
+    def _send_lost(self, step: Step, cancel: CancelToken, *, asks: bool) -> None:
         conversion = step.conversion if isinstance(step, Skip) else step
         if not isinstance(conversion, Convert):
-            self._move(step, cancel)
-        elif not self._sink.has(self._targets[step.source.digest]):
-            self._convert(conversion, cancel)
+            self._move(step, cancel, asks=asks)
+        elif not asks or not self._sink.has(self._targets[step.source.digest]):
+            self._convert(conversion, cancel, asks=asks)
 
 
 def _lacks_images(node: Node, written: AbstractSet[Digest]) -> bool:
