@@ -496,6 +496,7 @@ class Client:
                 leaves out the attestations of an index. ``convert_to``: ``oci``, ``docker``
                 or ``v2s1``. ``compression``: ``gzip[:LEVEL]``, ``zstd[:LEVEL]``, ``none`` or
                 ``keep``. ``force``: send what the destination has already.
+                ``additional_tags``: more tags to set in a registry.
 
         Raises:
             Denied: The registry does not allow writing.

@@ -55,6 +55,9 @@ def _is_label(item: tuple[object, object]) -> bool:
 
 
 RULES = {
+    "additional_tags": Rule(
+        "a list of str", _is_list, lambda value: all(isinstance(each, str) for each in value)
+    ),
     "address": _ADDRESS,
     "all_platforms": FLAG,
     "artifact_type": TEXT,

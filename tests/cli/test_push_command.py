@@ -127,7 +127,7 @@ def test_a_log(wherry: Wherry, pulled: str, other: FakeRegistry) -> None:
     assert sorted(lines[:-2]) == sorted(
         f"{layer.digest[7:19]}  Pushed  {layer.size / 1000:.1f} kB" for layer in IMAGE.layers
     )
-    assert lines[-2] == f"Digest: {IMAGE.digest}"
+    assert lines[-2] == f"1: digest: {IMAGE.digest} size: {IMAGE.manifest.size}"
     assert lines[-1].startswith("Status: ")
     assert target in lines[-1]
     again = wherry("push", pulled, target)

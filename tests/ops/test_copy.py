@@ -273,3 +273,21 @@ def test_the_output_says_that_a_digest_changes(
     assert done.notes == (f"{IMAGE.digest} becomes {done.root.digest}",)
     warnings = [each.message for each in events if each.status is wherry.Status.WARNING]
     assert warnings == list(done.notes)
+
+
+@pytest.mark.parametrize("takes_tags", [True, False])
+def test_several_tags(client: wherry.Client, source: FakeRegistry, takes_tags: bool) -> None:
+    with FakeRegistry(takes_tags=takes_tags) as target:
+        names = f"{source.host}/app:1", f"{target.host}/app:1"
+        done = client.copy(*names, additional_tags=["1.4", "latest", "1"])
+        assert done.names == ("1", "1.4", "latest")
+        assert target.tags["app"] == dict.fromkeys(done.names, IMAGE.digest)
+        puts = [each for each in target.requests if each.method == "PUT" and "manif" in each.path]
+        assert len(puts) == (2 if takes_tags else 5)
+        target.clear()
+        client.copy(*names, additional_tags=["1.4", "next"])
+        assert methods(target).count("PUT") == 1
+    with pytest.raises(wherry.InvalidReference, match="not a tag"):
+        client.copy(*names, additional_tags=["a b"])
+    with pytest.raises(wherry.Unsupported, match="additional tags"):
+        client.copy(names[0], "oci:layout:1", additional_tags=["2"])

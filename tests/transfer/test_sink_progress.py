@@ -25,14 +25,14 @@ def test_words_of_registries_and_of_archives(remote: bool, moving: Status, moved
     progress.bytes(LAYER, 400)
     progress.bytes(LAYER, 1000)
     progress.complete(LAYER, Receipt(LAYER))
-    progress.report_done(LAYER, "done")
+    progress.report_done(LAYER, ["1"], "done")
     assert events == [
         Event(Status.PLANNED, "app:1", message="1 layer"),
         Event(Status.PREPARING, "app:1", LAYER.digest, 0, 1000),
         Event(moving, "app:1", LAYER.digest, 400, 1000),
         Event(moving, "app:1", LAYER.digest, 1000, 1000),
         Event(moved, "app:1", LAYER.digest, 1000, 1000),
-        Event(Status.DIGEST, "app:1", LAYER.digest),
+        Event(Status.DIGEST, "app:1", LAYER.digest, total=1000, message="1"),
         Event(Status.DONE, "app:1", message="done"),
     ]
 

@@ -25,7 +25,10 @@ def _event_text(event: Event) -> str | None:
             prefix = "Status: " if event.status is Status.DONE else ""
             return prefix + event.message
         case Status.DIGEST:
-            return f"Digest: {event.digest}"
+            if not event.message:
+                return f"Digest: {event.digest}"
+            size_text = "" if event.total is None else f" size: {event.total}"
+            return f"{event.message}: digest: {event.digest}{size_text}"  # as docker prints it
         case Status.WARNING:
             return f"Warning: {event.reference}: {event.message}"
         case Status.RETRYING:

@@ -28,7 +28,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 # Options that are arguments of `Client.copy`.
 _ARGUMENTS = (
     *("platform", "all_platforms", "convert_to", "compression", "referrers", "force"),
-    *("sparse", "attestations"),
+    *("sparse", "attestations", "additional_tags"),
 )
 
 _OPTIONS = (
@@ -52,6 +52,13 @@ _OPTIONS = (
     click.option("--foreign", is_flag=True, help="Send foreign layers too."),
     click.option(
         "--referrers", is_flag=True, help="Send signatures, SBOMs and other referrers too."
+    ),
+    click.option(
+        "--additional-tag",
+        "additional_tags",
+        metavar="TAG",
+        multiple=True,
+        help="Set this tag in the registry too; may be repeated.",
     ),
     click.option("--force", is_flag=True, help="Send what the destination has, to repair it."),
     dry_run_option,
@@ -135,10 +142,11 @@ class Sending(Record):
         with contextlib.closing(progress_display(form, quiet=self.quiet)) as display:
             found = call(*given, on_event=display, **arguments)
         for result in found if isinstance(found, list) else [found]:
-            text = str(result.root.digest)
             if self.as_json:
-                text = json.dumps(_object(result), indent=2)
-            sys.stdout.write(f"{text}\n")
+                sys.stdout.write(f"{json.dumps(_object(result), indent=2)}\n")
+                continue
+            for _ in result.names or ("",):  # a line for each name, as `pull` does
+                sys.stdout.write(f"{result.root.digest}\n")
         sys.stdout.flush()
 
 

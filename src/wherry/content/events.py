@@ -44,10 +44,11 @@ class Event(NamedTuple):
     Attributes:
         status: The kind of event.
         reference: The image, in its familiar form (`alpine:3`).
-        digest: The layer; for DIGEST, the manifest.
+        digest: The layer; for DIGEST, the manifest. Its size is ``total`` after a push.
         current: Bytes of the layer so far.
         total: Bytes of the layer; None if they are unknown.
-        message: Text for people; for MOUNTED, the repository that has the layer.
+        message: Text for people; for MOUNTED, the repository that has the layer; for DIGEST, the
+            tag that was pushed.
         seconds: The pause before the next attempt, for RETRYING.
     """
 

@@ -219,6 +219,10 @@ if TYPE_CHECKING:
     class MountingSink(Sink, Protocol):
         """A sink that can take blobs from elsewhere at the same place."""
 
+        def set_tags(self, tags: Sequence[str], root: Descriptor) -> None:
+            """Set several names at once, as `name` sets one."""
+            ...
+
         def mount(self, descriptor: Descriptor, sources: Sequence[str]) -> str | None:
             """Take a blob from the first of the repositories that has it.
 

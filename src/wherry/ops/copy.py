@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from wherry.content.events import ignore
-from wherry.errors import InvalidReference
+from wherry.errors import InvalidReference, Unsupported
 from wherry.model.address import Where
 from wherry.model.manifest import Index, Manifest
 from wherry.model.record import Record
@@ -132,7 +132,7 @@ class _Copy(Record):
         request = CopyRequest(
             source=str(self.origin),
             destination=destination_text(self.destination),
-            names=_names(self.destination),
+            names=_names(self.destination, choice.additional_tags),
             wanted=found.wanted,
             referrers=choice.referrers,
             format=choice.format or "",
@@ -208,7 +208,8 @@ class _Copy(Record):
         )
         if self.choice.compression is not None:
             result = _note_change(ready, result, progress)
-        progress.report_done(result.root, _done(ready, result, self.sink))
+        tags = result.names if self.sink.remote else ()
+        progress.report_done(result.root, tags, _done(ready, result, self.sink))
         return result
 
 
@@ -219,14 +220,15 @@ def destination_text(destination: Address) -> str:
     return str(destination)
 
 
-def _names(destination: Address) -> tuple[str, ...]:
-    """Return the names to set at a destination."""
-    match destination.where:
-        case Where.REGISTRY:
-            reference = destination.reference
-            return (reference.tag,) if reference is not None and reference.tag else ()
-        case _:
-            return (destination.name,)
+def _names(destination: Address, more: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names to set at a destination; raises `Unsupported` for more than it takes."""
+    if destination.where is Where.REGISTRY:
+        reference = destination.reference
+        own = (reference.tag,) if reference is not None and reference.tag else ()
+        return tuple(dict.fromkeys((*own, *more)))
+    if more:
+        raise Unsupported("only a registry takes additional tags").within(str(destination))
+    return (destination.name,)
 
 
 def _repository(destination: Address) -> str:

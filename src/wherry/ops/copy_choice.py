@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
 
+from wherry.errors import InvalidReference
 from wherry.model.compression import Compression
 from wherry.model.platform import Platform
 from wherry.model.record import Record
+from wherry.model.reference import is_tag
 from wherry.transfer.copy_options import CopyOptions
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ class CopyArguments(TypedDict, total=False):
     convert_to: CopyFormat | None
     compression: str | None
     force: bool
+    additional_tags: Sequence[str]
 
 
 class CopyChoice(Record):
@@ -43,6 +47,7 @@ class CopyChoice(Record):
         compression: How layers are compressed; None compresses only plain layers that no
             registry has.
         force: Send what the destination has already.
+        additional_tags: Further tags to set in a registry.
         copy: How blobs are copied.
     """
 
@@ -56,6 +61,7 @@ class CopyChoice(Record):
     format: CopyFormat | None = None
     compression: Compression | None = None
     force: bool = False
+    additional_tags: tuple[str, ...] = ()
     copy: CopyOptions = CopyOptions()
 
     @classmethod
@@ -88,5 +94,12 @@ class CopyChoice(Record):
             format=arguments.get("convert_to"),
             compression=None if compression is None else Compression.parse(compression),
             force=arguments.get("force", False),
+            additional_tags=tuple(map(_tag, arguments.get("additional_tags", ()))),
             copy=CopyOptions.build(settings),
         )
+
+
+def _tag(text: str) -> str:
+    if not is_tag(text):
+        raise InvalidReference("this is not a tag", text=text, position=0)
+    return text

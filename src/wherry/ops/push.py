@@ -10,6 +10,7 @@ from wherry.ops.copy import copy
 from wherry.ops.open_source import open_image
 
 if TYPE_CHECKING:
+    from wherry.model.digest import Digest
     from wherry.model.reference import Reference
     from wherry.ops.copy_choice import CopyChoice
     from wherry.ops.open_source import Access
@@ -55,20 +56,29 @@ def own_name(origin: Address, access: Access) -> Reference:
 def push_all_tags(
     repository: Reference, destination: Reference, choice: CopyChoice, access: Access
 ) -> list[CopyResult]:
-    """Push every tag of a repository of the store, in the order of their names.
+    """Push every tag of a repository of the store; the tags of one image together.
+
+    The images come in the order of their first tags.
 
     Raises:
         NotFound: The store has no tag of the repository.
         WherryError: As `push`; the tags before it are pushed.
     """
     prefix = f"{repository.name}:"
-    names = [name for name, _, _ in access.target().named_images()]
-    tags = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
+    tags: dict[tuple[Digest, Digest], list[str]] = {}  # by root and the manifest that is shown
+    for name, root, image in access.target().named_images():
+        if name.startswith(prefix):
+            tags.setdefault((root, image.manifest), []).append(name.removeprefix(prefix))
     if not tags:
         raise NotFound("the store has no tags of this repository").within(repository.familiar_name)
     return [
-        push(_in_store(repository.with_tag(tag)), destination.with_tag(tag), choice, access)
-        for tag in tags
+        push(
+            _in_store(repository.with_tag(first)),
+            destination.with_tag(first),
+            choice.replace(additional_tags=(*others, *choice.additional_tags)),
+            access,
+        )
+        for first, *others in tags.values()
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 from typing import TYPE_CHECKING, cast
 
@@ -17,7 +18,7 @@ from wherry.transfer.plan_values import Convert, Mount, Skip
 from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from collections.abc import Set as AbstractSet
     from contextlib import AbstractContextManager
     from typing import BinaryIO
@@ -148,8 +149,7 @@ class _Execution:
         written = self._write_documents()
         sent = [step.source.digest for step in plan.blobs if not _is_foreign(step)]
         self._ends.remember_stored([self._targets[digest].digest for digest in sent])
-        for each in plan.names:
-            self._sink.name(each.name, written[each.root])
+        self._set_names(written)
         root = written.get(plan.root.digest, plan.root)._replace(data=None)
         names = tuple(each.name for each in plan.names)
         return CopyResult(
@@ -160,6 +160,16 @@ class _Execution:
             self._mounted,
             plan.notes,
         )
+
+    def _set_names(self, written: Mapping[Digest, Descriptor]) -> None:
+        """Set the names, in their order; those of one root together where that is possible."""
+        for root, names in itertools.groupby(self._plan.names, lambda each: each.root):
+            texts = [each.name for each in names]
+            if self._sink.mounts:
+                cast("MountingSink", self._sink).set_tags(texts, written[root])
+                continue
+            for text in texts:
+                self._sink.name(text, written[root])
 
     # Blobs
 

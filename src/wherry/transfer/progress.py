@@ -11,7 +11,7 @@ from wherry.content.log import Callback
 from wherry.transfer.event_queue import EventQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from wherry.content.protocols import Receipt
     from wherry.errors import WherryError
@@ -184,9 +184,10 @@ class SinkProgress(LayerProgress):
         status = Status.EXISTS if receipt.existed else self._moved
         self._emitter.emit(status, layer.digest, current=size, total=size)
 
-    def report_done(self, root: Descriptor, message: str) -> None:
+    def report_done(self, root: Descriptor, names: Sequence[str], message: str) -> None:
         """Report that the names stand for ``root``."""
-        self._emitter.emit(Status.DIGEST, root.digest)
+        for name in names or ("",):
+            self._emitter.emit(Status.DIGEST, root.digest, total=root.size, message=name)
         self._emitter.emit(Status.DONE, message=message)
 
 
