@@ -224,7 +224,8 @@ class Places:
             on_retry=lambda *_: None,
         )
 
-    def read(self, splitter: ParallelDownloads) -> bytes:
+    def read(self, splitter: ParallelDownloads, pause: float = 0) -> bytes:
+        """Read the layer, with a pause of some seconds after each 200 kB."""
         descriptor = Descriptor("", Digest.parse(LAYER.digest), LAYER.size)
         blob = splitter.blob(descriptor, FAST, self.token, lambda *_: None)
         content = bytearray()
@@ -232,6 +233,7 @@ class Places:
         try:
             while data := stream.read1(200_000):
                 content += data
+                time.sleep(pause)
         finally:
             stream.close()
         return bytes(content)
@@ -278,6 +280,15 @@ def test_a_connection_that_is_fast_enough_stays_alone(fake: FakeRegistry, name: 
     assert name
     places = Places([fake])
     assert places.read(ParallelDownloads(places.repository, large=2 * SEGMENT)) == LAYER.data
+    places.session.close()
+    assert ranges(fake) == [None]
+
+
+def test_a_reader_that_is_slow_needs_no_help(fake: FakeRegistry, name: str) -> None:
+    assert name
+    places = Places([fake])
+    splitter = ParallelDownloads(places.repository, large=2 * SEGMENT)
+    assert places.read(splitter, pause=0.03) == LAYER.data
     places.session.close()
     assert ranges(fake) == [None]
 

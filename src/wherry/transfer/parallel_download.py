@@ -37,8 +37,8 @@ class ParallelDownloads:
     """Opens the blobs of an operation, one at a time over several connections.
 
     ``connections`` is their number. With None it is `USUAL`, and a blob is split only if it is
-    the only one, lacks at least ``large`` bytes, and one connection leaves the machine mostly
-    idle.
+    the only one, lacks at least ``large`` bytes, and one connection leaves the machine and the
+    reader mostly idle.
     """
 
     def __init__(
@@ -170,11 +170,24 @@ class ParallelDownloads:
 
 
 class _RateWatch:
-    """Measures whether the link limits the rate of a connection."""
+    """Measures whether the link limits the rate of a connection.
+
+    ``waited`` counts the seconds for which the stream had no bytes. If the reader is slower than
+    the link, as in a copy to a slow destination, they are few.
+    """
 
     def __init__(self, connections: int = USUAL) -> None:
         self._connections = connections
         self._since: tuple[float, float, int] | None = None
+        self.waited = 0.0
+
+    def read1(self, stream: Stream, size: int) -> bytes:
+        """Read from a stream, and count how long it takes."""
+        began = time.monotonic()
+        try:
+            return stream.read1(size)
+        finally:
+            self.waited += time.monotonic() - began
 
     def is_link_bound(self, position: int) -> bool:
         now = time.monotonic()
@@ -182,9 +195,12 @@ class _RateWatch:
             return False
         busy = time.process_time()
         before, self._since = self._since, (now, busy, position)
+        waited, self.waited = self.waited, 0.0
         if before is None:
             return False
         began, busy_then, position_then = before
+        if waited * 2 < now - began:
+            return False
         # Several connections would take several times the processor time.
         idle = (busy - busy_then) * self._connections < _cores() * (now - began)
         return idle and (position - position_then) / (now - began) < _FAST
@@ -245,7 +261,7 @@ class _AdaptiveStream:
         return self._read(self._one, size)
 
     def _read(self, stream: Stream, size: int) -> bytes:
-        data = stream.read1(size)
+        data = self._watch.read1(stream, size)
         self._position += len(data)
         if stream is self._several and self._one is not None:
             self._one.close()  # only after the others have delivered bytes
