@@ -277,6 +277,7 @@ class Careless:
     follows = True
     remote = ordered = False
     indexes = True
+    keeps_referrers = False
     mounts = True  # it is not
 
     def __init__(self) -> None:

@@ -38,6 +38,7 @@ class DirectorySink(abc.ABC):
     ordered = False
     follows = False
     indexes = True
+    keeps_referrers = True
     layer_compression = "keep"
     image_limit = Limits().image
 

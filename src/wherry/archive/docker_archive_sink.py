@@ -39,6 +39,7 @@ class DockerArchiveSink(TarSink):
     """
 
     indexes = False
+    keeps_referrers = False
     layer_compression = "none"
 
     def __init__(self, path: str) -> None:

@@ -35,6 +35,8 @@ class FlatSink(DirectorySink):
     process writes at a time.
     """
 
+    keeps_referrers = False
+
     def __init__(self, path: str, cancel: CancelToken) -> None:
         self._before: frozenset[str] = frozenset()
         self._written: set[str] = set()  # files that may be new

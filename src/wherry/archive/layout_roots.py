@@ -13,9 +13,10 @@ from wherry.errors import IntegrityError, InvalidDocument, NotFound, Unsupported
 from wherry.model.convert import to_oci
 from wherry.model.descriptor import Descriptor
 from wherry.model.record import Record
+from wherry.model.referrer import referrer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
@@ -60,3 +61,24 @@ def is_original(digest: Digest, listed: Digest, fetch: Callable[[Digest], Docume
     except (NotFound, InvalidDocument, IntegrityError, Unsupported):
         return False
     return bool(made) and listed.matches(made[-1].raw)
+
+
+class UnnamedReferrers:
+    """The referrers that a layout lists without names, so that readers find them."""
+
+    def __init__(self) -> None:
+        self._found: dict[Digest, Descriptor] = {}
+        self._children: set[Digest] = set()
+
+    def note(
+        self, descriptor: Descriptor, raw: bytes, children: Iterable[tuple[Digest, bool]]
+    ) -> None:
+        """Note a document, and what it names: an entry of an index is not listed."""
+        self._children |= {digest for digest, _ in children}
+        if referrer_of(descriptor, raw) is not None:
+            listed = Descriptor(descriptor.media_type, descriptor.digest, len(raw))
+            self._found[descriptor.digest] = listed
+
+    def roots(self) -> list[Descriptor]:
+        """Return the documents to list."""
+        return [each for digest, each in self._found.items() if digest not in self._children]

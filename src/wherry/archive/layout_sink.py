@@ -9,7 +9,12 @@ from wherry.archive.directory_sink import DirectorySink
 from wherry.archive.formats import MARK_ENTRY
 from wherry.archive.layout_index import find_root, name_roots, read_index
 from wherry.archive.layout_names import parse_layout_name
-from wherry.archive.layout_roots import is_original, list_root
+from wherry.archive.layout_roots import (
+    ListedRoot,
+    UnnamedReferrers,
+    is_original,
+    list_root,
+)
 from wherry.archive.oci import INDEX, MARK
 from wherry.archive.oci_archive_sink import check_digest
 from wherry.archive.output_directory import OutputDirectory
@@ -22,7 +27,6 @@ from wherry.model.manifest import parse_verified
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wherry.archive.layout_roots import ListedRoot
     from wherry.content.cancel import CancelToken
     from wherry.model.manifest import Document
 
@@ -39,6 +43,7 @@ class LayoutSink(DirectorySink):
 
     def __init__(self, path: str, cancel: CancelToken) -> None:
         self._listed: dict[Digest, ListedRoot] = {}
+        self._referrers = UnnamedReferrers()
         super().__init__(path, cancel)
 
     def _check(self) -> None:
@@ -70,12 +75,16 @@ class LayoutSink(DirectorySink):
     ) -> None:
         """Write a document, or replace a damaged one; idempotent.
 
+        A referrer is listed without a name.
+
         Raises:
             Unsupported: The document is a signed schema1 manifest.
             StoreError: The layout cannot be written.
         """
-        del children, cancel
+        del cancel
         check_digest(descriptor, raw)
+        with self._lock:
+            self._referrers.note(descriptor, raw, children)
         place = self._place(descriptor.digest)
         with self._errors():
             if self._directory.size(*place) == len(raw) and self._directory.read(*place) == raw:
@@ -146,8 +155,9 @@ class LayoutSink(DirectorySink):
                 directory.write_bytes("", MARK, MARK_ENTRY.data or b"")
             index = read_index(directory.read("", INDEX))
             before = json.dumps(index)
-            names = {name: self._listed[root.digest] for name, root in self._names.items()}
-            changed = name_roots(index, names.items())
+            names = [(name, self._listed[root.digest]) for name, root in self._names.items()]
+            names += [("", ListedRoot(root)) for root in self._referrers.roots()]
+            changed = name_roots(index, names)
             if json.dumps(index) != before:
                 directory.write_bytes("", INDEX, changed)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from wherry.archive.blob_part import fill
 from wherry.archive.formats import MARK_ENTRY, LayoutRoot, blob_directories, index_json
 from wherry.archive.layout_names import parse_layout_name
-from wherry.archive.layout_roots import list_root
+from wherry.archive.layout_roots import UnnamedReferrers, list_root
 from wherry.archive.oci import INDEX
 from wherry.archive.tar_sink import TarSink
 from wherry.archive.write_errors import translate_write_errors
@@ -44,6 +44,7 @@ class OciArchiveSink(TarSink):
         self._held: dict[Digest, bytes] = {}
         self._documents: dict[Digest, Document] = {}
         self._roots: dict[Digest, ListedRoot] = {}
+        self._referrers = UnnamedReferrers()
 
     def _store(self, blob: Blob, cancel: CancelToken, on_bytes: Callable[[int], None]) -> int:
         descriptor = blob.descriptor
@@ -84,6 +85,8 @@ class OciArchiveSink(TarSink):
     ) -> None:
         """Write a document after what it names; idempotent.
 
+        A referrer is listed without a name.
+
         Raises:
             Unsupported: The document is a signed schema1 manifest.
             StoreError: The archive cannot be written.
@@ -92,6 +95,7 @@ class OciArchiveSink(TarSink):
         digest = descriptor.digest
         check_digest(descriptor, raw)
         with self._lock, translate_write_errors(self.label):
+            self._referrers.note(descriptor, raw, children)
             for child, _ in children:
                 self._write_held(child)
             if digest not in self._stored:
@@ -145,7 +149,9 @@ class OciArchiveSink(TarSink):
             }
             if digest in self._names.values():
                 found.append(LayoutRoot(root.descriptor, names, root.original))
-        return found
+        listed = {each.descriptor.digest for each in found}
+        referrers = (each for each in self._referrers.roots() if each.digest not in listed)
+        return found + [LayoutRoot(each, {}) for each in referrers]
 
     def _close(self) -> None:
         self._held.clear()

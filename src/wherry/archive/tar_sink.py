@@ -41,6 +41,7 @@ class TarSink(abc.ABC):
     ordered = True
     follows = False
     indexes = True
+    keeps_referrers = True
     layer_compression = "keep"
     image_limit = Limits().image
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wherry.cli import messages
 from wherry.cli.printable import printable
 from wherry.content.events import Status
 from wherry.model.quantity import size
@@ -31,6 +32,8 @@ def _event_text(event: Event) -> str | None:
             return f"{event.message}: digest: {event.digest}{size_text}"  # as docker prints it
         case Status.WARNING:
             return f"Warning: {event.reference}: {event.message}"
+        case Status.NOTE:
+            return f"Note: {event.reference}: {event.message}" if messages.is_verbose() else None
         case Status.RETRYING:
             where = f"{name}  " if name else ""
             return f"{where}Retrying in {event.seconds:.1f} seconds ({event.message})"

@@ -202,6 +202,7 @@ def _long_flags(command: click.Command, args: list[str]) -> list[str]:
 @click.pass_context
 def cli(ctx: click.Context, store: Path | None, verbose: bool, debug: bool) -> None:
     """Pull, push, copy and inspect container images, without a daemon or root."""
+    messages.set_verbose(verbose=verbose)
     ctx.obj = GlobalOptions(store, verbose, debug)
 
 

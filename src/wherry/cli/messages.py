@@ -19,6 +19,7 @@ class _MessageState:
     """The form of the messages of this process, and the first error it reported."""
 
     json = False
+    verbose = False
     debug = False
     ended = False
     failure = ""
@@ -68,6 +69,16 @@ def _redirect_python_messages() -> None:
     warnings.showwarning = show_warning
     threading.excepthook = report_thread_error
     sys.unraisablehook = report_unraisable
+
+
+def set_verbose(*, verbose: bool) -> None:
+    """Choose whether details are written, too."""
+    _state.verbose = verbose
+
+
+def is_verbose() -> bool:
+    """Return whether details are written."""
+    return _state.verbose
 
 
 def write_line(text: str, status: str = "note") -> None:

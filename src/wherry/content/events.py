@@ -35,6 +35,7 @@ class Status(enum.StrEnum):
     RETRYING = "Retrying"
     DIGEST = "Digest"
     WARNING = "Warning"
+    NOTE = "Note"
     DONE = "Status"
 
 

@@ -195,6 +195,11 @@ if TYPE_CHECKING:
             ...
 
         @property
+        def keeps_referrers(self) -> bool:
+            """Whether a stored document is found by its subject from then on."""
+            ...
+
+        @property
         def layer_compression(self) -> str:
             """``keep``, or ``none`` if layers have to be put uncompressed, by their DiffIDs."""
             ...

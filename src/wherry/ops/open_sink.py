@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wherry.model.address import Address
     from wherry.ops.copy_choice import CopyChoice
     from wherry.ops.open_source import Access
+    from wherry.registry.repository_sink import RepositorySink
     from wherry.registry.upload_options import SavedSessions
     from wherry.transfer.progress import Emitter
 
@@ -42,7 +43,9 @@ def open_sink(
     """
     match address.where:
         case Where.REGISTRY:
-            yield _open_repository(address, access, choice, emitter, sessions)
+            repository = _open_repository(address, access, choice, emitter, sessions)
+            yield repository
+            repository.settle(access.cancel)
         case Where.STORE:
             with _open_store(access, choice) as sink:
                 yield sink
@@ -61,7 +64,7 @@ def _open_repository(
     choice: CopyChoice,
     emitter: Emitter,
     sessions: SavedSessions | None,
-) -> Sink:
+) -> RepositorySink:
     from wherry.registry.repository_sink import RepositorySink
     from wherry.registry.upload_options import UploadOptions
 
@@ -73,6 +76,7 @@ def _open_repository(
         sessions=sessions,
         warn=emitter.warn,
         on_retry=emitter.report_retry,
+        note=emitter.note,
     )
     return RepositorySink(session, address.reference, options, access.cancel)
 

@@ -35,6 +35,7 @@ class StoreSink:
     mounts = False
     ordered = False
     indexes = True
+    keeps_referrers = False
     layer_compression = "keep"
     follows = True
 

@@ -18,7 +18,7 @@ from wherry.errors import InvalidDocument, NetworkError, NotFound, Unsupported, 
 from wherry.model import mediatype
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
-from wherry.model.manifest import Index, Manifest, parse
+from wherry.model.manifest import Index, parse
 from wherry.model.record import Record
 from wherry.registry.referrers import lists_referrers, referrers_tag
 from wherry.registry.upload_errors import status_of
@@ -35,30 +35,6 @@ MAX_CHANGES = 20  # times that one index is written before the update fails
 _LEAST, _MOST = 0.2, 5.0  # seconds between a change and the last look at it
 _TIMES = 4  # the last look waits so many times as long as a change takes
 _CHANGED = 412
-
-
-def referrer_of(descriptor: Descriptor, raw: bytes) -> tuple[Digest, Descriptor] | None:
-    """Return the subject of a document and its entry in lists of referrers; None without one.
-
-    The entry has the artifact type and the annotations of the document (OCI distribution spec
-    1.1, Listing Referrers).
-    """
-    if b"subject" not in raw:
-        return None
-    document = parse(raw, descriptor.media_type)
-    if not isinstance(document, Manifest | Index) or document.subject is None:
-        return None
-    kind = document.artifact_type
-    if isinstance(document, Manifest):
-        kind = kind or document.config.media_type
-    entry = Descriptor(
-        document.media_type,
-        descriptor.digest,
-        len(raw),
-        annotations=document.annotations,
-        artifact_type=kind,
-    )
-    return document.subject.digest, entry
 
 
 class _Found(Record):

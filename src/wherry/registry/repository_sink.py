@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from wherry.content.pipeline import Limits
 from wherry.content.protocols import Busy, Receipt
 from wherry.errors import Denied, NotFound, WherryError
+from wherry.model.referrer import referrer_of
 from wherry.registry.distribution_api import DistributionApi
 from wherry.registry.host_calls import HostCalls
-from wherry.registry.referrers_index import ReferrersIndexes, referrer_of
+from wherry.registry.referrers_index import ReferrersIndexes
 from wherry.registry.uploads import find_saved_session, upload_blob
 from wherry.registry.write_api import WriteApi
 
@@ -42,6 +43,7 @@ class RepositorySink:
     mounts = True
     ordered = False
     indexes = True
+    keeps_referrers = True
     layer_compression = "keep"
     follows = False  # DiffIDs need decompression, and content passes through as it is
     image_limit = Limits().image

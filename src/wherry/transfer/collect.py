@@ -45,6 +45,12 @@ class Node(Record):
         return tuple(dict.fromkeys(Descriptor("", layer.blob_sum) for layer in document.layers))
 
     @property
+    def subject(self) -> Descriptor | None:
+        """The document that this one refers to, if any."""
+        document = self.document
+        return document.subject if isinstance(document, Index | Manifest) else None
+
+    @property
     def children(self) -> tuple[Digest, ...]:
         """The digests of all that the document names."""
         document = self.document

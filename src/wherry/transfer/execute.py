@@ -151,7 +151,7 @@ class _Execution:
         self._ends.remember_stored([self._targets[digest].digest for digest in sent])
         self._set_names(written)
         root = written.get(plan.root.digest, plan.root)._replace(data=None)
-        names = tuple(each.name for each in plan.names)
+        names = tuple(each.name for each in plan.names if each.root == plan.root.digest)
         return CopyResult(
             plan.destination,
             root,

@@ -87,6 +87,7 @@ class _Planner:
 
     def plan(self, digest: Digest, load: Callable[[], Document]) -> CopyPlan:
         request, asked = self._request, None
+        self._check_referrers()
         if request.keeps_documents and keeps_every_root(request.wanted):
             asked = self._look_for(digest)  # before the documents below the root are fetched
             if asked.is_there and not request.referrers:
@@ -113,8 +114,8 @@ class _Planner:
         if asked.is_there:
             documents = tuple(each.replace(exists=True) for each in documents)
         more, tags = self._referrers(documents)
-        nodes, documents = (*nodes, *more), (*documents, *map(unchanged, more))
-        documents = self._find_documents(documents)
+        nodes = (*nodes, *more)
+        documents = self._find_documents((*documents, *map(unchanged, more)), more)
         lacking = {each.source.digest for each in documents if not each.exists}
         return self._result(
             root.source,
@@ -127,6 +128,14 @@ class _Planner:
             rewrite=changes,
             current_names=asked.current,
         )
+
+    def _check_referrers(self) -> None:
+        """Raise `Unsupported` if referrers are wanted at a destination without any."""
+        if self._request.referrers and not self._sink.keeps_referrers:
+            raise Unsupported(
+                "only registries and OCI layouts keep referrers",
+                hint="copy to a registry, oci: or oci-archive:",
+            ).within(self._request.destination)
 
     def _check_index(self, root: Node) -> None:
         """Raise `Unsupported` for an index that the destination cannot hold."""
@@ -189,8 +198,15 @@ class _Planner:
         nodes = tuple(node_of(digest, document) for digest, document in found.documents)
         return nodes, tuple(PlannedName(tag, digest) for tag, digest in found.names.items())
 
-    def _find_documents(self, documents: Sequence[PlannedDocument]) -> tuple[PlannedDocument, ...]:
-        """Mark the manifests that the destination has; the root was asked for before."""
+    def _find_documents(
+        self, documents: Sequence[PlannedDocument], referrers: Sequence[Node]
+    ) -> tuple[PlannedDocument, ...]:
+        """Mark the manifests that the destination has; the root was asked for before.
+
+        Documents with a subject are stored in any case: only then is it certain that the
+        destination lists them as referrers.
+        """
+        referring = {node.digest for node in referrers if node.subject is not None}
         there: set[Digest] = set()
 
         def ask(target: Digest, _cancel: CancelToken) -> None:
@@ -200,7 +216,10 @@ class _Planner:
         targets = [
             each.target.digest
             for each in documents
-            if each.target is not None and each.is_manifest and not each.exists
+            if each.target is not None
+            and each.is_manifest
+            and not each.exists
+            and each.source.digest not in referring
         ]
         if len(targets) > 1 and self._sink.remote and not self._request.force:
             tasks = [functools.partial(ask, target) for target in targets]

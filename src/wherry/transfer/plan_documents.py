@@ -65,6 +65,8 @@ def final_documents(
 ) -> list[tuple[PlannedDocument, Node]]:
     """Return every document of a plan with what is written for it.
 
+    What follows the root are referrers, which stay as they are.
+
     Args:
         plan: The plan.
         targets: What the blobs of the source have become.
@@ -77,7 +79,9 @@ def final_documents(
     for each in plan.documents:
         packed |= _packed_layers(each)
     if packed or plan.rewrite != Rewrite():
-        nodes = list(rewrite(nodes, packed, plan.rewrite, read))
+        digests = [each.source.digest for each in plan.documents]
+        end = digests.index(plan.root.digest) + 1
+        nodes = [*rewrite(nodes[:end], packed, plan.rewrite, read), *nodes[end:]]
     return list(zip(plan.documents, nodes, strict=True))
 
 

@@ -173,7 +173,7 @@ class CopyPlan(Record):
         source: The address to copy from.
         destination: The address to copy to.
         root: The root document at the source.
-        documents: Manifests and indexes, children before parents.
+        documents: Manifests and indexes, children before parents, and then referrers.
         blobs: A step for each blob, each digest once, in the order of the documents.
         names: The names to set, after all else.
         rewrite: How documents change.

@@ -53,6 +53,10 @@ class Emitter:
         """Report a problem that does not stop the operation."""
         self.emit(Status.WARNING, message=message)
 
+    def note(self, message: str) -> None:
+        """Report a detail that only a detailed log shows."""
+        self.emit(Status.NOTE, message=message)
+
     def report_retry(self, pause: float, error: WherryError) -> None:
         """Report that a request is repeated after ``pause`` seconds."""
         self.emit(Status.RETRYING, seconds=pause, message=str(error))
