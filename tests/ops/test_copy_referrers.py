@@ -181,6 +181,17 @@ def test_places_that_keep_no_referrers(
     assert not (tmp_path / "copied").exists()
 
 
+def test_a_source_that_keeps_no_referrers(client: Client, source: FakeRegistry) -> None:
+    """The store does not; a note says that none are sent."""
+    client.pull(f"{source.host}/app:1")
+    with FakeRegistry(referrers=True) as target:
+        name = f"{target.host}/app:1"
+        done = client.copy(f"store:{source.host}/app:1", name, referrers=True)
+        assert target.manifests["app"].keys() == {IMAGE.digest}
+    (note,) = done.notes
+    assert note.endswith("has no referrers to copy: only registries and OCI layouts keep them")
+
+
 # Indexes
 
 

@@ -45,6 +45,7 @@ class OciLayout(Archive):
     """An OCI layout: its documents, its blobs, and the names in ``index.json``."""
 
     bare_tags = True
+    keeps_referrers = True
 
     def __init__(self, files: Files) -> None:
         super().__init__(files)

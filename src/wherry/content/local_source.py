@@ -26,6 +26,7 @@ class LocalSource(abc.ABC):
     ranges = False
     verified = False
     schema1 = ""
+    keeps_referrers = False
 
     def __init__(self, label: str) -> None:
         self.label = label

@@ -86,6 +86,11 @@ if TYPE_CHECKING:
             """``deny`` where the settings of the source refuse schema1 images, else empty."""
             ...
 
+        @property
+        def keeps_referrers(self) -> bool:
+            """Whether `referrers` and `find_tag` may find anything."""
+            ...
+
         def document(self, digest: Digest) -> Document:
             """Return a verified document; raises `NotFound` and `IntegrityError`."""
             ...

@@ -34,6 +34,7 @@ class Repository:
     remote = True
     ranges = True
     verified = False
+    keeps_referrers = True
 
     def __init__(
         self,

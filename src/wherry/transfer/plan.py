@@ -185,6 +185,10 @@ class _Planner:
         """Collect what refers to the documents that do not change."""
         if not self._request.referrers:
             return (), ()
+        if not self._source.keeps_referrers:
+            only = "only registries and OCI layouts keep them"
+            self._warnings.append(f"{self._request.source} has no referrers to copy: {only}")
+            return (), ()
         from wherry.transfer.referrers import collect_referrers
 
         digests = [each.source.digest for each in documents if each.is_unchanged]
