@@ -247,12 +247,11 @@ def _note_change(ready: CopyPlan, result: CopyResult, progress: SinkProgress) ->
 
 
 def _done(ready: CopyPlan, result: CopyResult, sink: Sink) -> str:
-    """Return what a copy has done, with the size of the manifest as docker prints it."""
-    size = "" if result.root.size is None else f" (size: {result.root.size:,})"
+    """Return what a copy has done."""
     if ready.writes:
-        return f"{'Pushed' if sink.remote else 'Copied image to'} {result.destination}{size}"
+        return f"{'Pushed' if sink.remote else 'Copied image to'} {result.destination}"
     if ready.names:
-        return f"Tagged {result.destination}{size}"
+        return f"Tagged {result.destination}"
     return f"Image is up to date at {result.destination}"
 
 
