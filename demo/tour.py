@@ -1,4 +1,4 @@
-"""A tour of wherry: pull an image, look at it, pull it again, and refuse a damaged layer.
+"""A tour of wherry: pull an image, look at it, push and copy it, and refuse a damaged layer.
 
 The registry is a `wherry.testing.FakeRegistry` in this process, and the image is made from files
 of this machine, so the tour needs no network.
@@ -51,6 +51,7 @@ class Tour:
         self.look()
         self.second_pull()
         self.from_python()
+        self.push()
         self.corrupted()
         tell("That is the tour. Next: wherry pull --help, README.md")
 
@@ -88,8 +89,22 @@ class Tour:
         check(str(image.id) == self.image.id, "store and registry agree")
         store.close()
 
+    def push(self) -> None:
+        tell("5. Push it under another name: see the plan first; no layer is sent twice")
+        mirror = f"{self.registry.host}/mirror/tour:1.0"
+        self.wherry("push", "--dry-run", self.name, mirror)
+        self.registry.clear()
+        result = self.wherry("push", self.name, mirror)
+        check(result.stdout.strip() == self.image.digest, "the digest stays the same")
+        bodies = [each.method for each in self.registry.requests if each.method == "PATCH"]
+        check(not bodies, "the registry mounted the layers from the other repository")
+        with FakeRegistry() as other:
+            tell("6. Copy it to another registry, without the store")
+            result = self.wherry("copy", mirror, f"{other.host}/team/tour:1.0")
+            check(other.tags["team/tour"] == {"1.0": self.image.digest}, "it has the image now")
+
     def corrupted(self) -> None:
-        tell("5. A proxy changes one byte of a layer: the pull fails, and the image gets no name")
+        tell("7. A proxy changes one byte of a layer: the pull fails, and the image gets no name")
         layer = max(self.image.layers, key=lambda piece: piece.size)
         self.registry.inject(Fault(Corrupt(at=layer.size // 2), path=layer.digest))
         other = self.directory / "other-store"
