@@ -252,3 +252,18 @@ def test_a_registry_that_takes_no_sparse_index(
             )
         assert "--all-platforms" in caught.value.hint
         assert target.tags.get("app", {}) == {}
+
+
+def test_a_registry_that_takes_no_schema1(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    target.inject(Fault(FixedReply(500), method="PUT", path="/manifests/"))
+    with pytest.raises(RegistryError) as caught:
+        client.copy(
+            f"{source.host}/app:all",
+            f"{target.host}/app:1",
+            platform="linux/amd64",
+            convert_to="v2s1",
+        )
+    assert "REGISTRY_COMPATIBILITY_SCHEMA1_ENABLED=true" in caught.value.hint
+    assert target.tags.get("app", {}) == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from wherry.errors import Denied, IntegrityError, NotFound, Unauthorized
+from wherry.errors import Denied, IntegrityError, NotFound, RegistryError, Unauthorized
 from wherry.model.digest import Digest
 from wherry.model.record import Record
 from wherry.registry.http.connect_errors import PrivateHost
@@ -39,6 +39,10 @@ _TOO_LARGE_HINT = (
     "(in nginx: client_max_body_size)"
 )
 _NO_REPOSITORY_HINT = "some registries want the repository or its project to be created first"
+_SCHEMA1_HINT = (
+    "many registries take no schema1; Distribution 2.8 takes it with "
+    "REGISTRY_COMPATIBILITY_SCHEMA1_ENABLED=true"
+)
 _NOT_STORED = "the registry has not stored what was sent"
 _PUSH, _DELETE = "pull,push", "pull,push,delete"
 _OCTETS = {"Content-Type": "application/octet-stream"}
@@ -219,7 +223,7 @@ class WriteApi:
         headers = {"Content-Type": descriptor.media_type}
         headers |= {"If-Match": if_match} if if_match else {}
         response = self._send("PUT", path, cancel, headers=headers, body=raw)
-        self._check(response, where, "the manifest", drains=False)
+        self._check_manifest(response, descriptor, where)
         is_stored = self._is_confirmed(response, digest, "the manifest", where)
         if not is_stored and self.head_manifest(tag or str(digest), cancel) != digest:
             raise refusal_error(response, b"", where, _NOT_STORED)
@@ -352,6 +356,18 @@ class WriteApi:
             raise self._error(response, where)
         if drains:
             response.drain()
+
+    def _check_manifest(
+        self, response: HttpResponse, descriptor: Descriptor, where: Places
+    ) -> None:
+        from wherry.model import mediatype
+
+        try:
+            self._check(response, where, "the manifest", drains=False)
+        except RegistryError as error:
+            if descriptor.media_type in mediatype.SCHEMA1:
+                error.hint = error.hint or _SCHEMA1_HINT
+            raise
 
     def _is_confirmed(
         self, response: HttpResponse, digest: Digest, what: str, where: Places
