@@ -337,11 +337,7 @@ WRITE_KINDS = [
     WriteKind("token that expires, TLS", _any_upload(_revoke), tokens=True, tls=True),
     WriteKind("Location at a closed port", _upload("POST", _closed_port), ends=NetworkError),
     WriteKind("Location in plain http", _upload("POST", _plain), ends=NetworkError, tls=True),
-    WriteKind(
-        "Location that is none",
-        _upload("POST", _nowhere),
-        ends=_REFUSED,
-    ),
+    WriteKind("Location that is none", _upload("POST", _nowhere), ends=_REFUSED),
     WriteKind("Location missing", _upload("POST", _no_location), ends=NetworkError),
     WriteKind("Location missing after a stream", _upload("PATCH", _no_location)),
     WriteKind("Location of no session", _upload("POST", _no_session)),
