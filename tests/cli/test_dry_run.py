@@ -54,11 +54,19 @@ def test_all_tags(wherry: Wherry, pulled: str, other: FakeRegistry, store: libra
     assert len(done.stdout.splitlines()) == 2
 
 
+def test_all_tags_of_a_repository_without_tags(wherry: Wherry, pulled: str) -> None:
+    assert pulled
+    for option in ("--dry-run", "--quiet"):
+        done = wherry("push", option, "-a", "localhost:1/nothing")
+        assert (done.returncode, done.stdout) == (3, "")
+        assert "the store has no tags of this repository" in done.stderr
+
+
 def test_an_id_needs_a_destination(wherry: Wherry, pulled: str) -> None:
     assert pulled
     done = wherry("push", "--dry-run", IMAGE.id)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "DESTINATION" in done.stderr.splitlines()[0]
+    assert "needs a destination" in done.stderr.splitlines()[0]
 
 
 def test_a_copy_of_an_index(wherry: Wherry, fake: FakeRegistry, other: FakeRegistry) -> None:
@@ -90,6 +98,24 @@ def test_a_pull(wherry: Wherry, name: str, store: library.Store) -> None:
     assert store.images() == []
     assert wherry("pull", "-q", name).stdout == f"{IMAGE.id}\n"
     assert wherry("pull", "--dry-run", name).stdout == "the image is there\n"
+
+
+def test_a_pull_of_another_platform(
+    wherry: Wherry, fake: FakeRegistry, client: library.Client
+) -> None:
+    """The store has the index, but only one of its images."""
+    fake.add_image("index", INDEX, "t")
+    name = f"{fake.host}/index:t"
+    client.pull(name, platform="linux/amd64")
+    done = wherry("pull", "--dry-run", "--platform", "linux/arm64", name)
+    assert done.stdout.startswith("1 image, 3 blobs: 1 there (")
+    assert ", 2 to move (" in done.stdout
+    assert done.stdout.endswith("; 2 documents; 1 name\n")  # with the index
+    done = wherry("pull", "--dry-run", "--all-platforms", name)
+    assert done.stdout.startswith("2 images, 5 blobs: 3 there (")
+    client.pull(name, platform="linux/arm64")
+    done = wherry("pull", "--dry-run", "--all-platforms", name)
+    assert done.stdout == "the image is there\n"
 
 
 def test_a_pull_of_all_tags(wherry: Wherry, name: str, fake: FakeRegistry) -> None:
@@ -147,8 +173,13 @@ def test_json_of_a_pull_needs_a_dry_run(wherry: Wherry) -> None:
 
 
 def test_verbose_pushes_show_the_table(wherry: Wherry, pulled: str) -> None:
-    with FakeRegistry() as registry:
-        done = wherry("-v", "push", pulled, f"{registry.host}/app:1")
-        assert (done.returncode, done.stdout) == (0, f"{IMAGE.digest}\n")
-        assert f"move    {IMAGE.layers[0].digest[7:19]}" in done.stderr
-        assert registry.tags["app"] == {"1": IMAGE.digest}
+    counts = []
+    for options in ((), ("-v",)):
+        with FakeRegistry() as registry:
+            done = wherry(*options, "push", pulled, f"{registry.host}/app:1")
+            assert (done.returncode, done.stdout) == (0, f"{IMAGE.digest}\n")
+            counts.append(len(registry.requests))
+    assert counts[0] == counts[1]
+    table, _, _ = done.stderr.partition(" 2 layers: ")
+    assert f"move    {IMAGE.layers[0].digest[7:19]}" in table
+    assert f"name 1  {IMAGE.digest[7:19]}" in table

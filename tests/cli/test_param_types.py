@@ -92,3 +92,10 @@ def test_the_current_directory_as_a_store(tmp_path: Path, monkeypatch: pytest.Mo
         assert len(image.store.images()) == 1
         image.store.close()
     assert (tmp_path / "here" / "wherry.db").exists()
+
+
+@pytest.mark.parametrize("path", ["/images/app", "./app", "../app"])
+def test_a_path_without_its_kind(wherry: Wherry, path: str) -> None:
+    done = wherry("copy", "localhost:1/app", path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"  write a path after its kind: oci:{path}, " in done.stderr

@@ -20,14 +20,14 @@ LAYER = Descriptor("application/octet-stream", Digest.of(b"layer"), 1000)
 def test_words_of_registries_and_of_archives(remote: bool, moving: Status, moved: Status) -> None:
     events: list[Event] = []
     progress = SinkProgress(Emitter(events.append, "app:1"), remote=remote)
-    progress.report_plan("1 layer")
+    progress.report_plan("1 layer", {"names": []})
     progress.report_queued(LAYER)
     progress.bytes(LAYER, 400)
     progress.bytes(LAYER, 1000)
     progress.complete(LAYER, Receipt(LAYER))
     progress.report_done(LAYER, ["1"], "done")
     assert events == [
-        Event(Status.PLANNED, "app:1", message="1 layer"),
+        Event(Status.PLANNED, "app:1", message="1 layer", plan={"names": []}),
         Event(Status.PREPARING, "app:1", LAYER.digest, 0, 1000),
         Event(moving, "app:1", LAYER.digest, 400, 1000),
         Event(moving, "app:1", LAYER.digest, 1000, 1000),

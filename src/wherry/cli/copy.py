@@ -78,10 +78,10 @@ def command(
     store = global_options(ctx).store() if Where.STORE in places else None
     with sending.client(store) as client:
         found = _find(client, source)
-        if sending.shows_plan:
-            sending.run_plan(client, found, destination)
+        if sending.dry_run:
+            sending.print_plan(client, found, destination)
         else:
-            sending.print_results(client.copy, found, destination, **sending.arguments)
+            sending.print_results(client.copy, found, destination)
     if store is not None:
         store.close()
 

@@ -46,10 +46,19 @@ class AddressType(AddressParamType):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Address:
         """Parse an address; its errors are those of other commands' names."""
-        from wherry.model.address import Address, Where  # not needed for `wherry --version`
+        # Not needed for `wherry --version`.
+        from wherry.errors import InvalidReference
+        from wherry.model.address import Address, Where
 
         del param, ctx
-        return value if isinstance(value, Address) else Address.parse(value, Where(self._bare))
+        if isinstance(value, Address):
+            return value
+        try:
+            return Address.parse(value, Where(self._bare))
+        except InvalidReference as error:
+            if value.startswith(("/", "./", "../")):
+                error.hint = f"write a path after its kind: oci:{value}, docker-archive:{value}, …"
+            raise
 
 
 class RegistryName(AddressType):

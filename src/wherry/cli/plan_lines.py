@@ -27,15 +27,14 @@ def print_plan(plan: Plan, *, as_json: bool, verbose: bool) -> None:
         click.echo(json.dumps(plan.to_json(), indent=2))
         return
     if verbose:
-        click.echo(plan_table(plan))
+        click.echo(plan_table(plan.to_json()))
     click.echo(printable(str(plan)))
     for note in plan.notes:
         click.echo(f"  {printable(note)}")
 
 
-def plan_table(plan: Plan) -> str:
+def plan_table(found: Mapping[str, Any]) -> str:
     """Return a table with a row for each blob, document and name of a plan."""
-    found = plan.to_json()
     rows = [_row(each) for each in (*found["blobs"], *found["documents"])]
     names = [
         [f"name {printable(each['name'])}", _short(each["root"]), "", ""] for each in found["names"]

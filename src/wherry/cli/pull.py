@@ -143,6 +143,9 @@ def _plan(client: Client, *, all_tags: bool) -> Callable[..., list[Plan]]:
     """Return a function that plans to pull a name into the store."""
 
     def plan(found: Address, **options: Any) -> list[Plan]:
+        # A pull keeps the index of the image, without the attestations that it lists.
+        only = not options["all_platforms"]
+        options |= {"sparse": only, "attestations": not only}
         assert found.given is not None  # noqa: S101 - it is the name of a repository
         wanted = [found.given.with_default_tag()]
         if all_tags:

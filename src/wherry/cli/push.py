@@ -11,6 +11,7 @@ from wherry.cli.main import global_options
 from wherry.cli.options import registry_options, transfer_options
 from wherry.cli.param_types import AddressType, RegistryName
 from wherry.cli.sink_options import Sending, sink_options
+from wherry.errors import InvalidReference, NotFound
 from wherry.model.address import Address, Where
 from wherry.model.reference import split_name
 
@@ -63,13 +64,13 @@ def command(
         _check_repositories(ctx, name, destination)
     target = None if destination is None else destination.given
     with global_options(ctx).store() as store, sending.client(store) as client:
-        if sending.shows_plan:
-            for origin, place in _moves(ctx, store, name, target, all_tags=all_tags):
-                sending.run_plan(client, origin, place)
+        if sending.dry_run:
+            for origin, place in _moves(store, name, target, all_tags=all_tags):
+                sending.print_plan(client, origin, place)
         elif all_tags:
-            sending.print_results(client.push_all_tags, name.given, target, **sending.arguments)
+            sending.print_results(client.push_all_tags, name.given, target)
         else:
-            sending.print_results(client.push, str(name), target, **sending.arguments)
+            sending.print_results(client.push, str(name), target)
 
 
 def _check_repositories(ctx: click.Context, name: Address, destination: Address | None) -> None:
@@ -82,26 +83,30 @@ def _check_repositories(ctx: click.Context, name: Address, destination: Address 
 
 
 def _moves(
-    ctx: click.Context, store: Store, name: Address, target: Reference | None, *, all_tags: bool
+    store: Store, name: Address, target: Reference | None, *, all_tags: bool
 ) -> Iterator[tuple[Address, Address]]:
     """Yield the images to push, each with its destination."""
     if not all_tags:
-        yield name, Address.of(target or _own_name(ctx, store, name))
+        yield name, Address.of(target or _own_name(store, name))
         return
     assert name.given is not None  # noqa: S101 - `_check_repositories` sees to it
     repository = name.given.name
     names = sorted(each for image in store.images(f"{repository}:*") for each in image.names)
+    if not names:
+        raise NotFound("the store has no tags of this repository").within(name.given.familiar_name)
     for each in names:
         found, tag = split_name(each)
         if found == repository and tag is not None:
             yield Address.parse(f"store:{each}"), Address.of((target or name.given).with_tag(tag))
 
 
-def _own_name(ctx: click.Context, store: Store, name: Address) -> Reference:
+def _own_name(store: Store, name: Address) -> Reference:
     """Return the name of an image as its destination."""
     reference = name.given
     if reference is not None and name.where is not Where.REGISTRY:
         reference = reference.with_default_tag()
         if name.where is not Where.STORE or str(reference) in store.get(name).names:
             return reference
-    raise click.UsageError("an image without a name needs a DESTINATION", ctx)
+    raise InvalidReference(
+        "an image without a name needs a destination", text=str(name), position=0
+    )

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from wherry.cli.main import GlobalOptions
+    from wherry.cli.progress import ProgressDisplay
     from wherry.client import Client
+    from wherry.content.events import Event
     from wherry.image_store import Store
     from wherry.model.address import Address
     from wherry.transfer.execute import CopyResult
@@ -102,11 +104,6 @@ class Sending(Record):
     quiet: bool
     progress: str
 
-    @property
-    def shows_plan(self) -> bool:
-        """Whether the plan is printed."""
-        return self.dry_run or self.options.verbose
-
     @classmethod
     def parse(cls, ctx: click.Context, given: Mapping[str, Any]) -> Sending:
         """Sort the options of a command; raises `click.UsageError` for a contradiction."""
@@ -122,25 +119,22 @@ class Sending(Record):
         registry = dict(self.registry)
         return make_client(self.options, store, registry, foreign=registry.pop("foreign"))
 
-    def run_plan(self, client: Client, origin: Address, destination: Address) -> None:
-        """Plan a copy and print the plan; carry it out unless this is a dry run."""
-        from wherry.cli.plan_lines import plan_table, print_plan
+    def print_plan(self, client: Client, origin: Address, destination: Address) -> None:
+        """Plan a copy and print the plan."""
+        from wherry.cli.plan_lines import print_plan
 
         plan = client.plan_copy(origin, destination, on_event=print_event, **self.arguments)
-        if self.dry_run:
-            print_plan(plan, as_json=self.as_json, verbose=self.options.verbose)
-            return
-        write_lines(plan_table(plan))
-        self.print_results(client.execute, plan)
+        print_plan(plan, as_json=self.as_json, verbose=self.options.verbose)
 
-    def print_results(self, call: Callable[..., Any], *given: Any, **arguments: Any) -> None:
+    def print_results(self, call: Callable[..., Any], *given: Any) -> None:
         """Call a method of the client, show its progress and print its results."""
         from wherry.cli.progress import progress_display
 
         verbose = self.options.verbose
         form = "plain" if verbose and self.progress == "auto" else self.progress
         with contextlib.closing(progress_display(form, quiet=self.quiet)) as display:
-            found = call(*given, on_event=display, **arguments)
+            listener = VerboseDisplay(display) if verbose else display
+            found = call(*given, on_event=listener, **self.arguments)
         for result in found if isinstance(found, list) else [found]:
             if self.as_json:
                 sys.stdout.write(f"{json.dumps(_object(result), indent=2)}\n")
@@ -148,6 +142,21 @@ class Sending(Record):
             for _ in result.names or ("",):  # a line for each name, as `pull` does
                 sys.stdout.write(f"{result.root.digest}\n")
         sys.stdout.flush()
+
+
+class VerboseDisplay:
+    """Show events, and every step of a plan before them."""
+
+    def __init__(self, display: ProgressDisplay) -> None:
+        self._display = display
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        if event.plan is not None:
+            from wherry.cli.plan_lines import plan_table
+
+            write_lines(plan_table(event.plan))
+        self._display(event)
 
 
 def _object(result: CopyResult) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from wherry.model.digest import Digest
 
@@ -51,6 +52,7 @@ class Event(NamedTuple):
         message: Text for people; for MOUNTED, the repository that has the layer; for DIGEST, the
             tag that was pushed.
         seconds: The pause before the next attempt, for RETRYING.
+        plan: For PLANNED, the whole plan as `Plan.to_json` returns it.
     """
 
     status: Status
@@ -60,6 +62,7 @@ class Event(NamedTuple):
     total: int | None = None
     message: str = ""
     seconds: float = 0.0
+    plan: Mapping[str, Any] | None = None
 
 
 def ignore(_event: Event) -> None:

@@ -185,7 +185,7 @@ class _Copy(Record):
 
     def execute(self, ready: CopyPlan, *, is_fresh: bool) -> CopyResult:
         progress = SinkProgress(self.emitter, remote=self.sink.remote)
-        progress.report_plan(f"{ready.destination}: {summarize_layers(ready)}")
+        progress.report_plan(f"{ready.destination}: {summarize_layers(ready)}", ready.to_json())
         for note in ready.notes:
             progress.warn(note)
         ends = Ends(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wherry.content.events import Event, Status
 from wherry.content.log import Callback
 from wherry.transfer.event_queue import EventQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from wherry.content.protocols import Receipt
     from wherry.errors import WherryError
@@ -43,9 +43,10 @@ class Emitter:
         total: int | None = None,
         message: str = "",
         seconds: float = 0.0,
+        plan: Mapping[str, Any] | None = None,
     ) -> None:
         """Send an event to the listener."""
-        event = Event(status, self._reference, digest, current, total, message, seconds)
+        event = Event(status, self._reference, digest, current, total, message, seconds, plan)
         with self._lock:
             self._listener(event)
 
@@ -156,9 +157,9 @@ class SinkProgress(LayerProgress):
         self._moved = Status.PUSHED if remote else Status.COPIED
         self._packed: dict[Digest, float] = {}
 
-    def report_plan(self, message: str) -> None:
+    def report_plan(self, message: str, plan: Mapping[str, Any]) -> None:
         """Report what is going to be written, before the first layer."""
-        self._emitter.emit(Status.PLANNED, message=message)
+        self._emitter.emit(Status.PLANNED, message=message, plan=plan)
 
     def report_packing(self, layer: Descriptor, current: int) -> None:
         """Report bytes of the source that were packed anew, at most once in `INTERVAL`."""
