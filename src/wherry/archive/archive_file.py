@@ -36,7 +36,7 @@ class ArchiveFile:
     """
 
     def __init__(self, path: str, first: Entry | None = None) -> None:
-        self.path = Path(os.path.realpath(path))
+        self.path = Path(path)
         self._first = first
         self._opened = contextlib.ExitStack()
         self._staged: StagedFile | None = None
@@ -44,15 +44,21 @@ class ArchiveFile:
         self._is_pipe = self._check()
 
     def _check(self) -> bool:
-        """Check the path; tell whether it is a pipe or a device."""
+        """Check the path; tell whether it is a pipe or a device.
+
+        The link /dev/stdout may lead to a pipe that has no path.
+        """
         try:
             mode = self.path.stat().st_mode
         except FileNotFoundError:
-            check_parent(self.path)
-            return False
+            mode = stat.S_IFREG
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            return True
+        self.path = Path(os.path.realpath(self.path))
         if stat.S_ISDIR(mode):
             raise StoreError("is a directory, a file is expected", hint=KINDS).within(self.path)
-        return not stat.S_ISREG(mode)
+        check_parent(self.path)
+        return False
 
     @property
     def is_open(self) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wherry.archive.layout_names import parse_layout_name
 from wherry.errors import InvalidReference
 from wherry.model.address import Where
+from wherry.model.reference import Reference
 
 if TYPE_CHECKING:
     from wherry.archive.directory_sink import DirectorySink
@@ -34,6 +36,8 @@ def open_archive_sink(address: Address, cancel: CancelToken) -> TarSink | Direct
             text=text,
             position=text.index("@", len(f"{address.where}:{address.path}")),
         )
+    if address.name:
+        _check_name(address)
     match address.where:
         case Where.OCI:
             from wherry.archive.layout_sink import LayoutSink
@@ -51,3 +55,11 @@ def open_archive_sink(address: Address, cancel: CancelToken) -> TarSink | Direct
             from wherry.archive.docker_archive_sink import DockerArchiveSink
 
             return DockerArchiveSink(address.path)
+
+
+def _check_name(address: Address) -> None:
+    """Raise `InvalidReference` for a name that an image of the place cannot have."""
+    if address.where is Where.DOCKER_ARCHIVE:
+        Reference.parse_new(address.name)
+    else:
+        parse_layout_name(address.name)
