@@ -126,6 +126,7 @@ def test_with_credentials(tmp_path: Path, environment: dict[str, str], kind: str
             if kind == "token":
                 assert caught.value.scope == "repository:app:pull,push,delete"
         with library.Client(credentials=("me", "secret")) as client:
+            assert client.catalog(registry.host) == ["app"]
             client.delete(f"{name}:1.0", untag=True)
             assert tags_of(client, name) == {"1": IMAGE.digest}
             client.delete(f"{name}:1")
