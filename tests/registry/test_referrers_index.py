@@ -64,9 +64,11 @@ def registry(fake: FakeRegistry) -> FakeRegistry:
     return fake
 
 
-def put(sink: RepositorySink, image: BuiltImage | BuiltIndex) -> None:
-    piece = document_of(image)
-    sink.put_document(Descriptor.of(piece.data, piece.media_type), piece.data, [], TOKEN)
+def put(sink: RepositorySink, *images: BuiltImage | BuiltIndex) -> None:
+    for image in images:
+        piece = document_of(image)
+        sink.put_document(Descriptor.of(piece.data, piece.media_type), piece.data, [], TOKEN)
+    sink.settle(TOKEN)
 
 
 def entry_of(image: BuiltImage | BuiltIndex, **more: Any) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def test_the_first_referrer(registry: FakeRegistry, client: Client) -> None:
         "mediaType": OCI_INDEX,
         "manifests": [entry_of(ARTIFACT, annotations={"author": "me"}, artifactType=SBOM)],
     }
-    assert sent(registry) == ["GET", "PUT", "GET"]
+    assert sent(registry) == ["GET", "PUT", "GET", "GET"]
     (found,) = client.referrers(f"{registry.host}/app@{IMAGE.digest}", artifact_type=SBOM)
     assert (str(found.digest), found.annotations) == (ARTIFACT.digest, {"author": "me"})
 
@@ -141,14 +143,13 @@ def test_an_entry_without_its_type_gets_one(registry: FakeRegistry) -> None:
         put(sink, ARTIFACT)
     (entry,) = get_list(registry)["manifests"]
     assert entry["artifactType"] == SBOM
-    assert sent(registry) == ["GET", "PUT", "GET", "GET"]
+    assert sent(registry) == ["GET", "PUT", "GET", "GET", "GET"]
 
 
 def test_a_registry_that_lists_referrers_itself(registry: FakeRegistry) -> None:
     registry.referrers = True
     with sink_of(registry.host) as sink:
         put(sink, ARTIFACT)
-        sink.settle(TOKEN)
     assert sent(registry) == []
 
 
@@ -200,7 +201,7 @@ def test_a_list_that_changes_before_it_is_written() -> None:
         registry.inject(Fault(change, method="PUT", path=TAG, times=1))
         put(sink, ARTIFACT)
         assert listed(registry) == [OTHER.digest, ARTIFACT.digest]
-        assert sent(registry) == ["GET", "PUT", "GET", "PUT", "GET"]
+        assert sent(registry) == ["GET", "PUT", "GET", "PUT", "GET", "GET"]
 
 
 def test_etags_that_never_match() -> None:
@@ -212,7 +213,7 @@ def test_etags_that_never_match() -> None:
         registry.inject(Fault(SetHeader("ETag", '"other"'), method="GET"))
         put(sink, ARTIFACT)
         assert listed(registry) == [ARTIFACT.digest]
-        assert sent(registry) == ["GET", "PUT", "GET", "PUT", "GET"]
+        assert sent(registry) == ["GET", "PUT", "GET", "PUT", "GET", "GET"]
 
 
 @pytest.mark.parametrize("etag", ['W/"weak"', "bare", ""])
@@ -232,7 +233,7 @@ def test_a_list_that_loses_an_entry_is_merged_again(registry: FakeRegistry) -> N
     with sink_of(registry.host, notes) as sink:
         put(sink, ARTIFACT)
     assert listed(registry) == [OTHER.digest, ARTIFACT.digest]
-    assert sent(registry) == ["GET", *["PUT", "GET"] * 3]
+    assert sent(registry) == ["GET", *["PUT", "GET"] * 3, "GET"]
     assert TAG in notes[0]
     assert "may be lost" in notes[0]
     assert [note.rpartition(": ")[2] for note in notes[1:]] == [
@@ -249,14 +250,38 @@ def test_a_list_that_keeps_nothing(registry: FakeRegistry) -> None:
 
 
 def test_the_last_look_finds_what_was_lost_since(registry: FakeRegistry) -> None:
-    with sink_of(registry.host) as sink:
+    notes: list[str] = []
+    change = Interfere(lambda: set_list(registry, entry_of(OTHER)))
+    registry.inject(Fault(change, method="GET", path=TAG, times=1, skip=2))
+    with sink_of(registry.host, notes) as sink:
         put(sink, ARTIFACT)
-        set_list(registry, entry_of(OTHER))
-        sink.settle(TOKEN)
         assert listed(registry) == [OTHER.digest, ARTIFACT.digest]
+        assert sent(registry) == ["GET", "PUT", "GET", "GET", "PUT", "GET", "GET"]
+        assert notes[-1].endswith("merged again")
         registry.clear()
         sink.settle(TOKEN)
         assert sent(registry) == []
+
+
+def test_all_referrers_of_a_subject_take_one_change(registry: FakeRegistry) -> None:
+    group = refer_by_index(IMAGE, OTHER)
+    with sink_of(registry.host) as sink:
+        put(sink, ARTIFACT, OTHER, group)
+        assert sent(registry) == ["GET", "PUT", "GET", "GET"]
+        registry.clear()
+        put(sink, group)
+        assert sent(registry) == ["GET"]
+    assert listed(registry) == [ARTIFACT.digest, OTHER.digest, group.digest]
+
+
+def test_tags_are_set_after_the_lists(registry: FakeRegistry) -> None:
+    piece = document_of(ARTIFACT)
+    descriptor = Descriptor.of(piece.data, piece.media_type)
+    with sink_of(registry.host) as sink:
+        sink.put_document(descriptor, piece.data, [], TOKEN)
+        sink.name("sbom", descriptor)
+    tags = [each.path.rpartition("/")[2] for each in registry.requests if each.method == "PUT"]
+    assert tags == [ARTIFACT.digest, TAG, "sbom"]
 
 
 def test_an_answer_that_is_lost(registry: FakeRegistry) -> None:
@@ -278,7 +303,6 @@ def test_clients_that_push_at_once(distribution: Distribution, client: Client) -
                 with sink_of(distribution.host) as sink:
                     barrier.wait(60)
                     put(sink, artifacts[each][number])
-                    sink.settle(TOKEN)
         except BaseException as error:  # noqa: BLE001 - compared below
             failures.append(error)
             barrier.abort()

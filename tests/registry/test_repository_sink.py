@@ -26,6 +26,7 @@ from wherry.testing import (
     Fault,
     FixedReply,
     Replace,
+    SetHeader,
     build_image,
     pseudo_random_files,
     tar_layer,
@@ -165,6 +166,16 @@ def test_several_tags(takes_tags: bool) -> None:
         registry.clear()
         sink.set_tags(("d", "e"), ROOT)
         assert methods(registry) == ["PUT"] * (1 if takes_tags else 2)
+
+
+def test_tags_that_are_not_confirmed_are_set_alone() -> None:
+    """What ``OCI-Tag`` names beyond the tags that were asked for has no effect."""
+    with FakeRegistry(takes_tags=True) as registry, sink_of(registry.host) as sink:
+        registry.inject(Fault(SetHeader("OCI-Tag", " b , z"), method="PUT", path="tag="))
+        push(sink, IMAGE, "a", "b", "c")
+        puts = [each.path.rpartition("/")[2] for each in registry.requests if "/man" in each.path]
+        assert puts == [IMAGE.digest, f"{IMAGE.digest}?tag=a&tag=b&tag=c", "a", "c"]
+        assert registry.tags["app"] == dict.fromkeys("abc", IMAGE.digest)
 
 
 def test_a_new_tag_for_a_stored_image(fake: FakeRegistry, sink: RepositorySink) -> None:

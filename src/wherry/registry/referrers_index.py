@@ -61,18 +61,17 @@ class _Found(Record):
 
 
 class _Subject:
-    """The referrers that were put for one subject, and the last change of their list."""
+    """The referrers that were stored for one subject, and the last change of their list."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
         self.entries: dict[Digest, Descriptor] = {}
-        self.is_settled = True
-        self.changed = 0.0
+        self.is_settled = False
+        self.changed = 0.0  # when it was written; 0 if it was not
         self.pause = _LEAST
 
 
 class ReferrersIndexes:
-    """Adds referrers to the indexes of a repository. Thread-safe.
+    """Adds referrers to the indexes of a repository, all of a subject at once. Thread-safe.
 
     Args:
         api: The repository.
@@ -93,48 +92,59 @@ class ReferrersIndexes:
         self._calls = calls
         self._note = note
         self._lock = threading.Lock()
+        self._settling = threading.Lock()
         self._subjects: dict[Digest, _Subject] = {}
 
-    def add(self, subject: Digest, entry: Descriptor, cancel: CancelToken) -> None:
-        """Add a referrer to the list of its subject, and look whether it is there.
-
-        Raises:
-            Unsupported: The tag holds something else.
-            NetworkError: The list does not keep what is added.
-            RegistryError: The registry refuses the list.
-        """
+    def add(self, subject: Digest, entry: Descriptor) -> None:
+        """Note a referrer that is stored; `settle` adds it to the list of its subject."""
         with self._lock:
-            is_first = subject not in self._subjects
             known = self._subjects.setdefault(subject, _Subject())
-        if is_first:
-            self._note(
-                f"{self._api.endpoint.name} has no list of referrers: they are kept under the "
-                f"tag {referrers_tag(subject)}; if another client changes it at the same moment, "
-                "one of the changes may be lost"
-            )
-        with known.lock:
             known.entries[entry.digest] = entry
-            self._update(subject, known, cancel)
+            known.is_settled = False
 
     def settle(self, cancel: CancelToken) -> None:
-        """Look again at every list that was changed, after the changes of other clients.
+        """Add the referrers that were noted to their lists, and look again at each list.
 
         A client that read a list before a change here may write it after that; its list then
         lacks the entries from here. What it takes a client to do so is little more than what it
-        took here.
+        took here. So each list is read once more after a pause.
+
+        Raises:
+            Unsupported: A tag holds something else.
+            NetworkError: A list does not keep what is added.
+            RegistryError: The registry refuses a list.
         """
-        for subject, known in tuple(self._subjects.items()):
-            with known.lock:
-                for _ in range(MAX_CHANGES):
-                    if known.is_settled:
-                        break
-                    due = known.changed + known.pause * random.uniform(1, 1.5)  # noqa: S311
-                    cancel.sleep(due - monotonic())
-                    known.is_settled = True
-                    self._update(subject, known, cancel)
+        with self._settling:
+            with self._lock:
+                unsettled = [each for each in self._subjects.items() if not each[1].is_settled]
+            for subject, known in unsettled:
+                self._tell(subject)
+                known.changed = 0.0
+                self._update(subject, known, cancel)
+            for subject, known in unsettled:
+                self._look_again(subject, known, cancel)
+                known.is_settled = True
+
+    def _tell(self, subject: Digest) -> None:
+        self._note(
+            f"{self._api.endpoint.name} has no list of referrers: they are kept under the tag "
+            f"{referrers_tag(subject)}; if another client changes it at the same moment, one of "
+            "the changes may be lost"
+        )
+
+    def _look_again(self, subject: Digest, known: _Subject, cancel: CancelToken) -> None:
+        for _ in range(MAX_CHANGES):
+            before = known.changed
+            if not before:
+                return  # the list had all entries
+            due = before + known.pause * random.uniform(1, 1.5)  # noqa: S311 - not a secret
+            cancel.sleep(due - monotonic())
+            self._update(subject, known, cancel)
+            if known.changed == before:
+                return
 
     def _update(self, subject: Digest, known: _Subject, cancel: CancelToken) -> None:
-        """Write the list until it has all entries that were put."""
+        """Write the list until it has all entries that were noted."""
         tag, refused = referrers_tag(subject), ""
         for number in range(MAX_CHANGES + 1):
             if number > 1:
@@ -146,13 +156,13 @@ class ReferrersIndexes:
                 return
             if number == MAX_CHANGES:
                 break
-            if number:
+            if known.changed:
                 self._note(f"{self._where(tag)}: another client has changed it; merged again")
             # A proxy may change ETags: one that was refused, and is served again, is left out.
             condition = found.etag if found.etag != refused else ""
             is_written = self._put(tag, found.merge(missing), condition, cancel)
             refused = "" if is_written else condition
-            known.changed, known.is_settled = monotonic(), False
+            known.changed = monotonic()
             known.pause = min(max(_LEAST, _TIMES * (known.changed - started)), _MOST)
         raise NetworkError(
             "the list of referrers does not keep what is added to it",

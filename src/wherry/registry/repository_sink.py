@@ -227,7 +227,7 @@ class RepositorySink:
     ) -> None:
         """Store a document under its digest, after what it names; idempotent.
 
-        A referrer is added to the list of its subject if the registry does not do so itself.
+        See `settle` for documents that refer to others.
 
         Raises:
             RegistryError: The registry refuses the document, or lacks what it names.
@@ -242,12 +242,12 @@ class RepositorySink:
         with self._lock:
             self._documents[descriptor.digest] = raw
         if found is not None and not receipt.has_subject:
-            self._referrers.add(*found, cancel)
+            self._referrers.add(*found)
 
     def settle(self, cancel: CancelToken) -> None:
-        """Look again at the lists of referrers that were changed, once nothing else is left.
+        """List the referrers that were stored, where the registry does not do so itself.
 
-        See `ReferrersIndexes.settle`.
+        `name` does it first. See `ReferrersIndexes.settle`.
         """
         self._referrers.settle(cancel)
 
