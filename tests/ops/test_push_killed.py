@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+import signal
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -68,12 +69,18 @@ def stored(registry: FakeRegistry) -> int:
     return max((upload.size for upload in uploads), default=0)
 
 
-def kill(process: subprocess.Popen[str], registry: FakeRegistry, after: int) -> bool:
+def kill(
+    process: subprocess.Popen[str],
+    registry: FakeRegistry,
+    after: int,
+    how: signal.Signals = signal.SIGKILL,
+) -> bool:
     """Kill a push when the registry has so many bytes; return False if it has ended before."""
     with process:
         wait_for(lambda: stored(registry) >= after or process.poll() is not None, 60)
         is_running = process.poll() is None
-        process.kill()
+        process.send_signal(how)
+        process.communicate(timeout=60)
     return is_running
 
 
@@ -108,7 +115,8 @@ def test_a_killed_push_goes_on(
         count = 0
         for _ in range(kills):
             after = stored(fake) + chance.randrange(1, max(2, (size - stored(fake)) // 2))
-            count += kill(wherry.start(*command), fake, after)
+            how = chance.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM))
+            count += kill(wherry.start(*command), fake, after, how)
         for _ in range(2):  # at other moments, such as before the upload
             with wherry.start(*command) as process:
                 with contextlib.suppress(subprocess.TimeoutExpired):

@@ -18,6 +18,7 @@ from wherry.errors import (
     Denied,
     IntegrityError,
     NetworkError,
+    NotFound,
     RateLimited,
     RegistryError,
     WherryError,
@@ -228,6 +229,38 @@ def test_an_answer_that_is_lost(
     found = fake.blobs[str(Descriptor.of(data, "").digest)]
     assert (found if isinstance(found, bytes) else found.read_bytes()) == data
     assert pusher.warnings == []
+
+
+@pytest.mark.parametrize("data", [SMALL, DATA])
+def test_a_put_after_an_earlier_one_has_finished(
+    fake: FakeRegistry, pusher: Pusher, data: bytes
+) -> None:
+    """The session is gone, and the blob is there: nothing has to be sent again."""
+    fake.inject(Fault(FixedReply(404), method="PUT", times=1))
+    fake.add_blob(data)
+    assert pusher.push(data) == len(data)
+    assert methods(fake)[-2:] == ["PUT", "HEAD"]
+    assert pusher.warnings == []
+    assert pusher.sessions.urls == {}
+
+
+def test_a_session_that_an_earlier_process_has_finished(fake: FakeRegistry, pusher: Pusher) -> None:
+    """Its PUT may end after the process was killed."""
+    pusher.push(DATA)
+    fake.clear()
+    url = f"{fake.url}/v2/app/blobs/uploads/finished"
+    pusher.sessions.save(f"{fake.host}/app", BLOB.digest, url)
+    assert pusher.push(DATA) == len(DATA)
+    assert methods(fake) == ["GET", "HEAD"]
+    assert (pusher.warnings, pusher.sessions.urls) == ([], {})
+
+
+def test_a_session_that_always_refuses_to_finish(fake: FakeRegistry, pusher: Pusher) -> None:
+    fake.inject(Fault(FixedReply(404), method="PUT"))
+    with pytest.raises(NotFound):
+        pusher.push(DATA)
+    assert len(pusher.warnings) == pusher.policy.attempts - 1
+    assert pusher.sessions.urls == {}
 
 
 def test_a_session_that_is_gone_begins_again(fake: FakeRegistry, pusher: Pusher) -> None:
@@ -582,17 +615,18 @@ def test_a_connection_to_a_real_registry_is_cut(
     """Distribution 2.8 drops a session whose PATCH breaks, so the blob begins again."""
     distribution.clear()
     pusher, cuts = Pusher(proxied.host), [cut]
+    data = DATA[:-8] + cut.to_bytes(8)  # the registry has the blobs of other runs
 
     def cut_at(position: int) -> None:
         if cuts and position >= cuts[0]:
             cuts.clear()
             proxied.cut()
 
-    assert pusher.push(DATA, on_bytes=cut_at) == len(DATA)
+    assert pusher.push(data, on_bytes=cut_at) == len(data)
     assert not cuts
     assert pusher.retries
     found = [status for method, _, status in distribution.requests() if method == "PUT"]
     assert found == [CREATED]
     with contextlib.closing(Session(connections=1)) as session:
         endpoint = session.hosts.host(distribution.host).replace(path="app")
-        assert WriteApi(session, endpoint).has_blob(BLOB.digest, CancelToken())
+        assert WriteApi(session, endpoint).has_blob(Descriptor.of(data, "").digest, CancelToken())

@@ -117,8 +117,9 @@ class _Upload:
         self._chunk = CHUNK
         self._acknowledged = 0
         self._is_in_doubt = self._is_stored = self._is_continued = False
-        self._is_finishing = False
+        self._may_be_there = False
         self._takes_chunks = True
+        self._reason = ""  # why the upload begins again
         self._times_out_of_range = 0
         self._failures = 0
         self._counted_from = 0
@@ -172,12 +173,13 @@ class _Upload:
 
     def _attempt(self) -> None:
         self._wait()
-        if self._is_finishing and self._api.has_blob(self._digest, self._cancel):
-            return  # the registry's answer to PUT was lost
-        self._is_finishing = False
+        if self._may_be_there and self._api.has_blob(self._digest, self._cancel):
+            return  # the answer to PUT was lost, maybe that to an earlier process
+        self._may_be_there = False
         if self._location is not None and self._is_in_doubt:
             self._ask_status(self._location)
         elif self._location is None:
+            self._warn_again()
             self.use(self._api.start_upload(self._digest, self._cancel))
         assert self._location is not None  # noqa: S101 - `use` has set it
         if self._is_small and not self._acknowledged:
@@ -253,7 +255,7 @@ class _Upload:
 
     def _finish(self, location: UploadLocation) -> None:
         self._wait()
-        self._is_in_doubt = self._is_finishing = True
+        self._is_in_doubt = self._may_be_there = True
         self._api.finish(location, self._digest, self._cancel)
 
     def _finish_small(self, location: UploadLocation, size: int) -> None:
@@ -263,7 +265,7 @@ class _Upload:
             self._source.shorten()
         elif not self._source.check_end():
             raise _BeginAgain("")
-        self._is_in_doubt = self._is_finishing = True
+        self._is_in_doubt = self._may_be_there = True
         body = StreamBody(len(data), lambda: open_bytes(data, 0).stream)
         self._api.finish(location, self._digest, self._cancel, body)
 
@@ -297,7 +299,7 @@ class _Upload:
         if self._location is None or not self._is_in_doubt:
             return ""  # it is not the session that was refused
         if status == NOT_FOUND:
-            self._location = None
+            self._location, self._may_be_there = None, True
             return "the registry has dropped it"
         if status == OUT_OF_RANGE:
             return "the registry refuses to go on where it stood"
@@ -330,10 +332,15 @@ class _Upload:
             name = self._api.endpoint.name
             message = f"the upload of blob {self._digest} failed {self._restarts} times: {reason}"
             raise error or NetworkError(message, host=name, transient=False).within(name)
-        if reason:
-            name = f"{self._api.endpoint.name}/{self._api.endpoint.path}"
-            self._options.warn(f"{name}: the upload of blob {self._digest} begins again: {reason}")
+        self._reason = reason
         self._drop_session()
+
+    def _warn_again(self) -> None:
+        """Tell the caller why the upload begins again, if it does."""
+        if self._reason:
+            name, what = f"{self._api.endpoint.name}/{self._api.endpoint.path}", self._digest
+            self._options.warn(f"{name}: the upload of blob {what} begins again: {self._reason}")
+            self._reason = ""
 
     def _drop_session(self) -> None:
         location, self._location = self._location, None
