@@ -75,6 +75,26 @@ def test_a_restart_gives_no_negative_rate() -> None:
     assert 0 < found.rate() <= 10 / 0.002
 
 
+def test_a_plan_begins_a_new_tally() -> None:
+    found = tally((Status.DOWNLOADING, 900))
+    found.update(Event(Status.PLANNED, "y"))
+    found.update(Event(Status.PREPARING, "y", LAYER, 0, 500))
+    assert (found.current, found.total, found.ended, len(found.layers)) == (0, 500, 0, 1)
+    found.update(Event(Status.SKIPPED, "y", LAYER, 500, 500))
+    assert (found.current, found.total, found.ended) == (500, 500, 1)
+
+
+def test_compression_is_not_counted_as_sent() -> None:
+    found = tally((Status.PREPARING, 0), (Status.PACKING, 300), (Status.PACKING, 800))
+    assert (found.current, found.total, found.rate(), found.left()) == (0, 1000, 0.0, None)
+    found.update(Event(Status.PUSHING, "x", LAYER, 0, 400))
+    found.update(Event(Status.PUSHING, "x", LAYER, 100, 400))
+    assert (found.current, found.total) == (100, 400)
+    assert 0 < found.rate() <= 100 / 0.002
+    found.update(Event(Status.PUSHED, "x", LAYER, 400, 400))
+    assert found.summary().startswith("1/1 layers, 400/400 B")
+
+
 def summaries(stderr: str) -> list[dict[str, float]]:
     events = [json.loads(line) for line in stderr.splitlines()]
     return [event for event in events if event["status"] == "summary"]

@@ -19,7 +19,7 @@ _ENDED = {
 _ARRIVING = {
     *(Status.DOWNLOADING, Status.VERIFYING, Status.WAITING),
     *(Status.LOADING, Status.SAVING),
-    *(Status.PACKING, Status.PUSHING, Status.COPYING),
+    *(Status.PUSHING, Status.COPYING),
 }
 WINDOW = 5.0  # seconds over which a rate is averaged
 
@@ -65,8 +65,9 @@ class Tally:
 
     @property
     def current(self) -> int:
-        """Bytes of all layers that are there."""
-        return sum(state.current for state in self.layers.values())
+        """Bytes of all layers that are there; none of layers that are being compressed."""
+        states = self.layers.values()
+        return sum(state.current for state in states if state.status is not Status.PACKING)
 
     @property
     def total(self) -> int:

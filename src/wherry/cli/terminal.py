@@ -134,6 +134,8 @@ class TerminalDisplay:
         """Update the smoothed rate of each layer, in bytes per second."""
         for digest, state in self._tally.layers.items():
             before, rate = self._rates.get(digest, (state.current, 0.0))
+            if state.current < before:  # it starts again, or is sent after it was compressed
+                before, rate = state.current, 0.0
             now = (state.current - before) / INTERVAL
             rate = now if rate == 0.0 else 0.8 * rate + 0.2 * now
             self._rates[digest] = (state.current, rate)
