@@ -55,6 +55,8 @@ def test_names_with_the_prefix(wherry: Wherry, names: tuple[str, ...]) -> None:
     "words",
     [
         *([command] for command in ("images", "show", "tag", "untag", "rm", "save", "history")),
+        ["push"],
+        ["push", "alpine:3.20"],
         ["rm", "other"],
         ["tag", "alpine:3.20"],
         ["import", "--parent"],
@@ -68,7 +70,7 @@ def test_names_of_the_store(wherry: Wherry, names: tuple[str, ...], words: list[
 
 
 @pytest.mark.parametrize(
-    "command", ["inspect", "digest", "manifest", "config", "blob", "referrers", "validate"]
+    "command", ["inspect", "digest", "manifest", "config", "blob", "referrers", "validate", "copy"]
 )
 def test_store_names_for_arguments_that_mean_a_registry(
     wherry: Wherry, names: tuple[str, ...], command: str

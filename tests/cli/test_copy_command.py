@@ -80,6 +80,36 @@ def test_a_directory_that_exists_is_not_overwritten(
     assert [path.name for path in (tmp_path / "x").iterdir()] == ["precious"]
 
 
+def test_a_stream_is_not_a_destination(
+    wherry: Wherry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in ("oci-archive:-", "docker-archive:-:app:1", "oci:-", "dir:-"):
+        done = wherry("copy", "localhost:1/app", place)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "`wherry save" in done.stderr
+    assert not (tmp_path / "-").exists()
+
+
+def test_a_short_name_is_searched_for_before_the_copy(
+    wherry: Wherry, name: str, fake: FakeRegistry, other: FakeRegistry, tmp_path: Path
+) -> None:
+    """An error of the destination does not lead to the next registry of the list."""
+    assert name
+    with FakeRegistry() as empty:
+        conf = tmp_path / "registries.conf"
+        conf.write_text(f'unqualified-search-registries = ["{empty.host}", "{fake.host}"]\n')
+        options = ("--registries-conf", str(conf))
+        target = f"{other.host}/app:t"
+        fault = other.inject(Fault(FixedReply(403), path="/v2/app"))
+        done = wherry("copy", *options, "team/app:t", target)
+        assert (done.returncode, done.stdout) == (4, "")
+        assert done.stderr.count("trying the next registry") == 1
+        fault.times = 0
+        done = wherry("copy", *options, "team/app:t", target)
+        assert done.stdout == f"{IMAGE.digest}\n"
+
+
 # Platforms
 
 
@@ -103,6 +133,16 @@ def test_a_sparse_index_keeps_its_digest(wherry: Wherry, index: str) -> None:
         done = wherry("copy", "--sparse", "--platform", "linux/arm64", index, target)
         assert done.stdout == f"{INDEX.digest}\n"
         assert set(lenient.manifests["sparse"]) == {SECOND.digest, INDEX.digest}
+
+
+def test_a_sparse_index_with_the_image_for_this_machine(
+    wherry: Wherry, index: str, environment: dict[str, str]
+) -> None:
+    environment["WHERRY_PLATFORM"] = "linux/amd64"
+    with FakeRegistry(takes_sparse=True) as lenient:
+        target = f"{lenient.host}/sparse:t"
+        assert wherry("copy", "--sparse", index, target).stdout == f"{INDEX.digest}\n"
+        assert set(lenient.manifests["sparse"]) == {FIRST.digest, INDEX.digest}
 
 
 # Credentials
@@ -138,7 +178,7 @@ def test_credentials_of_one_registry(wherry: Wherry) -> None:
     [
         (["--all-platforms", "--platform", "linux"],
          "--all-platforms cannot be combined with --platform"),
-        (["--sparse"], "--sparse needs --platform, which leaves images out"),
+        (["--sparse", "--all-platforms"], "--sparse cannot be combined with --all-platforms"),
         (["--sparse", "--platform", "linux", "--format", "docker"],
          "--sparse keeps the index, so nothing can be converted"),
         (["--sparse", "--platform", "linux", "--compression", "zstd"],

@@ -66,8 +66,10 @@ def command(
     are not copied again. Without a platform, an index of a registry is copied as the image for
     this machine. Prints the digest at the destination.
     """
-    if sparse and not given["platform"]:
-        raise click.UsageError("--sparse needs --platform, which leaves images out", ctx)
+    if destination.path == "-":
+        raise click.UsageError("copy writes no stream; `wherry save` does", ctx)
+    if sparse and given["all_platforms"]:
+        raise click.UsageError("--sparse cannot be combined with --all-platforms", ctx)
     if sparse and (given["convert_to"] or given["compression"] not in {None, "keep"}):
         raise click.UsageError("--sparse keeps the index, so nothing can be converted", ctx)
     flags = {"sparse": sparse, "attestations": not without_attestations}
@@ -109,8 +111,9 @@ def _find(client: Client, source: Address) -> Address:
     If several registries are searched for it, they are asked before the copy. An error of the
     destination would look like an error of the source.
     """
-    if len(client.name_candidates(source)) == 1:
-        return client.name_candidates(source)[0].address
+    candidates = client.name_candidates(source)
+    if len(candidates) == 1:
+        return candidates[0].address
 
     def find(candidate: Address) -> Address:
         client.digest(candidate, on_event=print_event)
