@@ -26,7 +26,7 @@ from wherry.transfer.pack import Packed, pack_layer, spooled_blob
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CONTENT = random.Random(3).randbytes(600_000) + b"text " * 3_000_000  # noqa: S311 - has to repeat
+CONTENT = random.Random(3).randbytes(600_000) + b"text " * 200_000  # noqa: S311 - has to repeat
 FORMS = ["gzip", "zstd", "none", "bzip2", "xz"]
 TARGETS = ["gzip", "zstd", "none"]
 
