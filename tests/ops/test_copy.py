@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -128,6 +128,58 @@ def test_sparse_keeps_the_index(client: wherry.Client, source: FakeRegistry) -> 
         assert set(target.manifests["app"]) == {ARM.digest, INDEX.digest}
 
 
+def test_sparse_copies_add_up(client: wherry.Client, source: FakeRegistry) -> None:
+    """The registry has the index, which does not mean that it has all that is wanted."""
+    with FakeRegistry(takes_sparse=True) as target:
+        names = f"{source.host}/app:all", f"{target.host}/app:all"
+        client.copy(*names, platform="linux/arm64", sparse=True)
+        client.copy(*names, platform="linux/amd64", sparse=True)
+        assert set(target.manifests["app"]) == {ARM.digest, IMAGE.digest, INDEX.digest}
+        target.clear()
+        again = client.copy(*names, platform="linux/amd64", sparse=True)
+        assert (again.root.digest, again.sent) == (INDEX.digest, 0)
+        assert set(methods(target)) == {"HEAD"}
+
+
+@pytest.mark.parametrize("place", ["oci:{}:all", "dir:{}", "store:app:all"])
+def test_platforms_are_added_to_an_index(
+    source: FakeRegistry, target: FakeRegistry, tmp_path: Path, place: str
+) -> None:
+    kept = place.format(tmp_path / "place")
+    with wherry.Client(store=tmp_path / "store") as client:
+        client.copy(f"{source.host}/app:all", kept, platform="linux/arm64", sparse=True)
+        assert client.store.check().problems == []
+        client.copy(f"{source.host}/app:all", kept, all_platforms=True)
+        client.copy(kept, f"{target.host}/app:all", all_platforms=True)
+    assert set(target.manifests["app"]) == {ARM.digest, IMAGE.digest, INDEX.digest}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"convert_to": "docker"},
+        {"convert_to": "docker", "all_platforms": True},
+        {"compression": "zstd", "all_platforms": True},
+        {"platform": "linux/amd64,linux/arm64", "convert_to": "docker"},
+        {"platform": "linux/arm64,linux/s390x"},
+    ],
+)
+def test_a_second_tag_of_what_was_converted(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry, options: dict[str, Any]
+) -> None:
+    """Both tags stand for the new document; the second one moves no blob."""
+    other = build_image([tar_layer({"s390": b"1"})], architecture="s390x")
+    platforms = [{"os": "linux", "architecture": each} for each in ("amd64", "arm64", "s390x")]
+    index = build_index(list(zip([IMAGE, ARM, other], platforms, strict=True)))
+    source.add_image("app", index, "three")
+    first = client.copy(f"{source.host}/app:three", f"{target.host}/app:1", **options)
+    assert first.root.digest != index.digest
+    for _ in range(2):
+        second = client.copy(f"{source.host}/app:three", f"{target.host}/app:2", **options)
+        assert (second.root.digest, second.names) == (first.root.digest, ("2",))
+    assert set(target.tags["app"].values()) == {first.root.digest}
+
+
 def test_no_image_for_a_platform(
     client: wherry.Client, source: FakeRegistry, target: FakeRegistry
 ) -> None:
@@ -175,6 +227,44 @@ def test_a_plan_keeps_its_root(
     assert target.tags["app"] == {"1": IMAGE.digest}
 
 
+def test_a_plan_is_carried_out_after_the_destination_has_changed(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    names = f"{source.host}/app:all", f"{target.host}/app:all"
+    client.copy(*names, platform="linux/arm64")
+    partial = client.plan_copy(*names, all_platforms=True)
+    client.copy(*names, all_platforms=True)
+    nothing = client.plan_copy(*names, all_platforms=True)
+    assert (len(partial.documents), str(nothing)) == (2, "the image is there")
+    for planned in (partial, nothing):
+        del target.manifests["app"], target.tags["app"]
+        for piece in (*IMAGE.blobs(), *ARM.blobs()):
+            target.delete_blob("app", piece.digest)
+        done = planned.execute(client)
+        assert done.sent == sum(piece.size for piece in (*IMAGE.blobs(), *ARM.blobs()))
+        assert set(target.manifests["app"]) == {ARM.digest, IMAGE.digest, INDEX.digest}
+
+
+@pytest.mark.parametrize("place", ["oci:{}:1", "dir:{}", "store:app:1"])
+def test_a_plan_is_carried_out_after_a_place_has_lost_a_layer(
+    source: FakeRegistry, tmp_path: Path, place: str
+) -> None:
+    raw = json.dumps(json.loads(IMAGE.manifest.data) | {"annotations": {"a": "b"}}).encode()
+    source.add_manifest("app", raw, IMAGE.manifest.media_type, "2")
+    where = place.format(tmp_path / "place")
+    with wherry.Client(store=tmp_path / "store") as client:
+        client.copy(f"{source.host}/app:2", where)
+        planned = client.plan_copy(f"{source.host}/app:1", where)
+        assert len(planned.skips) == len(IMAGE.layers) + 1
+        if place.startswith("store"):
+            client.store.remove("app:1")
+            client.store.gc()
+        else:
+            next((tmp_path / "place").rglob(IMAGE.layers[0].digest[7:])).unlink()
+        planned.execute(client)
+        assert client.validate(where).findings == []
+
+
 def test_a_digest_as_destination(
     client: wherry.Client, source: FakeRegistry, target: FakeRegistry
 ) -> None:
@@ -191,12 +281,12 @@ def test_a_blob_that_vanishes_is_sent_again(
     names = f"{source.host}/app:1", f"{target.host}/app:1"
     client.copy(*names)
     del target.manifests["app"], target.tags["app"]
-    planned = client.plan_copy(*names)
-    assert len(planned.skips) == len(IMAGE.layers) + 1
     gone = IMAGE.layers[1].digest
     target.delete_blob("app", gone)
-    done = planned.execute(client)
-    assert done.sent == IMAGE.layers[1].size
+    was_there = Fault(FixedReply(200), method="HEAD", path=gone, times=1)
+    target.inject(was_there)
+    done = client.copy(*names)
+    assert (done.sent, was_there.count) == (IMAGE.layers[1].size, 1)
     assert target.tags["app"] == {"1": IMAGE.digest}
 
 

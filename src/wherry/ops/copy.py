@@ -67,14 +67,18 @@ def copy(
         destination: Where to copy it, and the name there.
         choice: What to copy of it, and how.
         access: What opening the places takes.
-        ready: A plan to carry out; without it the copy is planned now.
+        ready: A plan of this copy to carry out. Its root is copied, and planned again, since the
+            destination may have changed.
 
     Raises:
         WherryError: As `plan_copy`; or a blob, a document or a name cannot be written.
     """
     root = None if ready is None else ready.root.digest
     with _open(source, destination, choice, access, root) as operation:
-        return operation.execute(ready or operation.plan(), is_fresh=ready is None)
+        made = operation.plan()
+        if ready is not None:
+            made = made.replace(notes=tuple(dict.fromkeys((*ready.notes, *made.notes))))
+        return operation.execute(made)
 
 
 @contextlib.contextmanager
@@ -183,7 +187,7 @@ class _Copy(Record):
         message = f"this digest is not that of the image, {made.root.digest}"
         raise InvalidReference(message, text=text, position=text.index("@"))
 
-    def execute(self, ready: CopyPlan, *, is_fresh: bool) -> CopyResult:
+    def execute(self, ready: CopyPlan) -> CopyResult:
         progress = SinkProgress(self.emitter, remote=self.sink.remote)
         progress.report_plan(f"{ready.destination}: {summarize_layers(ready)}", ready.to_json())
         for note in ready.notes:
@@ -197,15 +201,8 @@ class _Copy(Record):
             remember_stored=self.memory.remember_stored,
         )
         options = self.choice.copy
-        result = execute(
-            ready,
-            ends,
-            options,
-            progress,
-            self.access.cancel,
-            is_fresh=is_fresh,
-            force=self.choice.force,
-        )
+        force = self.choice.force
+        result = execute(ready, ends, options, progress, self.access.cancel, force=force)
         if self.choice.compression is not None:
             result = _note_change(ready, result, progress)
         tags = result.names if self.sink.remote else ()

@@ -87,10 +87,9 @@ def execute(
     progress: SinkProgress,
     cancel: CancelToken,
     *,
-    is_fresh: bool = True,
     force: bool = False,
 ) -> CopyResult:
-    """Carry out a plan. Idempotent: what the destination has by then is not sent again.
+    """Carry out a plan that was made just now.
 
     A name is set only after everything below its root is stored.
 
@@ -100,8 +99,6 @@ def execute(
         options: How blobs are copied.
         progress: Is told every step.
         cancel: Stops the copy.
-        is_fresh: Whether the plan was made just now. Of an older plan, the destination is asked
-            for each blob again.
         force: Whether to send all blobs of the plan without asking.
 
     Raises:
@@ -109,8 +106,7 @@ def execute(
         RegistryError: The registry refuses a blob or a document.
         WherryError: The source cannot be read, or the destination cannot be written.
     """
-    execution = _Execution(plan, ends, options, progress, cancel, is_fresh=is_fresh, force=force)
-    return execution.run()
+    return _Execution(plan, ends, options, progress, cancel, force=force).run()
 
 
 class _Execution:
@@ -122,10 +118,8 @@ class _Execution:
         progress: SinkProgress,
         cancel: CancelToken,
         *,
-        is_fresh: bool,
         force: bool,
     ) -> None:
-        self._is_fresh = is_fresh
         self._force = force
         self._plan = plan
         self._ends = ends
@@ -214,9 +208,6 @@ class _Execution:
                 known, target = step.repositories, step.target
                 mounted = self._mount(step, target, known) if known and target else None
                 return mounted or self._convert(step, cancel)
-            case _ if not self._is_fresh and self._sink.has(step.source):
-                self._progress.report_skipped(self._layer(step))
-                return step.source
             case _:
                 known = step.repositories if isinstance(step, Mount) else ()
                 return self._mount(step, step.source, known) or self._move(step, cancel)
@@ -296,11 +287,12 @@ class _Execution:
         return written
 
     def _write(self, node: Node, written: AbstractSet[Digest]) -> None:
+        is_index = isinstance(node.document, Index)
         put = functools.partial(
             self._sink.put_document,
             node.descriptor,
             node.document.raw,
-            [(child, True) for child in node.children],
+            [(child, not is_index or child in written) for child in node.children],
             self._cancel,
         )
         try:

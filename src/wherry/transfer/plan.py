@@ -88,10 +88,14 @@ class _Planner:
     def plan(self, digest: Digest, load: Callable[[], Document]) -> CopyPlan:
         request, asked = self._request, None
         self._check_referrers()
-        if request.keeps_documents and keeps_every_root(request.wanted):
+        is_known = request.keeps_documents and keeps_every_root(request.wanted)
+        if is_known and self._roots_are_whole:
             asked = self._look_for(digest)  # before the documents below the root are fetched
             if asked.is_there and not request.referrers:
-                return self._plan_names(asked, lambda: unchanged(node_of(digest, load())), digest)
+                if asked.current == request.names:
+                    return self._plan_names(asked, Descriptor("", digest))
+                root = unchanged(node_of(digest, load()))
+                return self._plan_names(asked, root.source, (root,))
         nodes, kept = collect(digest, load(), request.wanted, self._source.document)
         self._check_index(nodes[-1])
         blobs = BlobPlanner(request, self._source, self._sink, self._memory, nodes)
@@ -109,13 +113,17 @@ class _Planner:
         root = documents[-1]
         if asked is None:
             asked = self._look_for(root.target.digest) if root.target is not None else _ABSENT
-        if asked.is_there and root.target is not None and not request.referrers:
-            return self._plan_names(asked, lambda: root, root.target.digest)
-        if asked.is_there:
+        if asked.is_there and (self._roots_are_whole or root.is_manifest):
+            if not request.referrers:
+                return self._plan_names(asked, root.source, (root,))
             documents = tuple(each.replace(exists=True) for each in documents)
+        elif asked.is_there and self._sink.remote:
+            documents = (*documents[:-1], root.replace(exists=True))
+        else:
+            asked = _ABSENT  # the name is set again after what is added below the root
         more, tags = self._referrers(documents)
         nodes = (*nodes, *more)
-        documents = self._find_documents((*documents, *map(unchanged, more)), more)
+        documents = self._find_documents((*documents, *map(unchanged, more)), root, more)
         lacking = {each.source.digest for each in documents if not each.exists}
         return self._result(
             root.source,
@@ -126,6 +134,7 @@ class _Planner:
             ),
             names=(*tags, *self._names(root.source.digest, asked)),
             rewrite=changes,
+            is_current=not lacking,
             current_names=asked.current,
         )
 
@@ -147,6 +156,15 @@ class _Planner:
 
     # The root and its names
 
+    @property
+    def _roots_are_whole(self) -> bool:
+        """Whether the destination has all below an index that it has.
+
+        A registry takes an index after what it lists, unless the index is copied sparse. Other
+        places may have been given some of its images.
+        """
+        return self._sink.remote and not self._request.wanted.sparse
+
     def _look_for(self, root: Digest) -> _Presence:
         """Ask the destination for the root: by its names, then by its digest."""
         if self._request.force:
@@ -161,18 +179,13 @@ class _Planner:
         return tuple(PlannedName(name, root) for name in names if name not in found.current)
 
     def _plan_names(
-        self, found: _Presence, load: Callable[[], PlannedDocument], target: Digest
+        self, found: _Presence, root: Descriptor, documents: tuple[PlannedDocument, ...] = ()
     ) -> CopyPlan:
         """Plan the names of a root that the destination has."""
-        if found.current == self._request.names:
-            return self._result(
-                Descriptor("", target), is_current=True, current_names=found.current
-            )
-        root = load().replace(exists=True)
         return self._result(
-            root.source,
-            documents=(root,),
-            names=self._names(root.source.digest, found),
+            root,
+            documents=tuple(each.replace(exists=True) for each in documents),
+            names=self._names(root.digest, found),
             is_current=True,
             current_names=found.current,
         )
@@ -203,14 +216,18 @@ class _Planner:
         return nodes, tuple(PlannedName(tag, digest) for tag, digest in found.names.items())
 
     def _find_documents(
-        self, documents: Sequence[PlannedDocument], referrers: Sequence[Node]
+        self,
+        documents: Sequence[PlannedDocument],
+        root: PlannedDocument,
+        referrers: Sequence[Node],
     ) -> tuple[PlannedDocument, ...]:
-        """Mark the manifests that the destination has; the root was asked for before.
+        """Mark the manifests that the destination has; the ``root`` was asked for before.
 
         Documents with a subject are stored in any case: only then is it certain that the
         destination lists them as referrers.
         """
-        referring = {node.digest for node in referrers if node.subject is not None}
+        others = {root.source.digest}
+        others |= {node.digest for node in referrers if node.subject is not None}
         there: set[Digest] = set()
 
         def ask(target: Digest, _cancel: CancelToken) -> None:
@@ -223,9 +240,9 @@ class _Planner:
             if each.target is not None
             and each.is_manifest
             and not each.exists
-            and each.source.digest not in referring
+            and each.source.digest not in others
         ]
-        if len(targets) > 1 and self._sink.remote and not self._request.force:
+        if targets and self._sink.remote and not self._request.force:
             tasks = [functools.partial(ask, target) for target in targets]
             run_tasks(None, tasks, jobs=self._request.jobs, cancel=self._cancel)
         return tuple(

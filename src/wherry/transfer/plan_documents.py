@@ -72,17 +72,26 @@ def final_documents(
         targets: What the blobs of the source have become.
         read: Reads a config.
     """
-    nodes = [
-        Node(each.source, parse(each.original, each.source.media_type)) for each in plan.documents
-    ]
-    packed = {digest: target for digest, target in targets.items() if target.digest != digest}
-    for each in plan.documents:
-        packed |= _packed_layers(each)
-    if packed or plan.rewrite != Rewrite():
+    nodes = [_node(each) for each in plan.documents]
+    if any(each.target is None for each in plan.documents):
+        packed = {digest: target for digest, target in targets.items() if target.digest != digest}
+        for each in plan.documents:
+            packed |= _packed_layers(each)
         digests = [each.source.digest for each in plan.documents]
         end = digests.index(plan.root.digest) + 1
-        nodes = [*rewrite(nodes[:end], packed, plan.rewrite, read), *nodes[end:]]
+        originals = [_original(each) for each in plan.documents[:end]]
+        nodes[:end] = rewrite(originals, packed, plan.rewrite, read)
     return list(zip(plan.documents, nodes, strict=True))
+
+
+def _node(document: PlannedDocument) -> Node:
+    """Return a document as it will be written, as far as that is known."""
+    target = document.target or document.source
+    return Node(target, parse(document.raw, target.media_type))
+
+
+def _original(document: PlannedDocument) -> Node:
+    return Node(document.source, parse(document.original, document.source.media_type))
 
 
 def _packed_layers(document: PlannedDocument) -> dict[Digest, Descriptor]:
