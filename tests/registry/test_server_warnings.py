@@ -152,3 +152,13 @@ def test_the_command_shows_warnings(fake: FakeRegistry, wherry: Wherry) -> None:
         f"Warning: {fake.host}/app:t: {fake.host} says: ends in [31mMay"
     ]
     assert done.stdout
+
+
+def test_a_command_of_two_calls_shows_a_warning_once(fake: FakeRegistry, wherry: Wherry) -> None:
+    """With ``-v`` a copy is planned, printed and carried out."""
+    fake.add_image("app", IMAGE, "t")
+    fake.warning = "ends in May"
+    name = f"docker://{fake.host}/app"
+    done = wherry("-v", "copy", f"{name}:t", f"{name}:u")
+    assert done.returncode == 0
+    assert len([line for line in done.stderr.splitlines() if "ends in May" in line]) == 1

@@ -172,6 +172,14 @@ def test_a_registry_that_names_no_digests() -> None:
         assert digests(collect(registry)) == [signature.digest]
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 501])
+def test_a_registry_that_refuses_head(api: FakeRegistry, status: int) -> None:
+    signature = cosign(b"signed")
+    api.add_image("app", signature, cosign_tag(IMAGE))
+    api.inject(Fault(FixedReply(status), method="HEAD"))
+    assert digests(collect(api)) == [signature.digest]
+
+
 def test_the_subject_itself_is_no_list() -> None:
     """GitLab resolves the referrers tag to the subject."""
     with FakeRegistry(like="gitlab") as registry:
@@ -322,6 +330,7 @@ def test_referrers_in_a_layout(tmp_path: Path) -> None:
             file.write_bytes(piece.data)
         notes = {"org.opencontainers.image.ref.name": names[image]} if image in names else {}
         entries.append(image.manifest.descriptor() | {"annotations": notes})
+    entries.append(OTHERS[0].manifest.descriptor())  # the layout lacks it
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
     (tmp_path / "index.json").write_text(json.dumps(index))
     (tmp_path / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')

@@ -15,6 +15,7 @@ from wherry.errors import (
     InvalidDigest,
     InvalidDocument,
     InvalidReference,
+    NotFound,
     Unsupported,
     WherryError,
 )
@@ -50,6 +51,7 @@ class OciLayout(Archive):
     def __init__(self, files: Files) -> None:
         super().__init__(files)
         self._faults: list[ListedImage] = []
+        self._referrers: dict[Digest, list[Descriptor]] | None = None
         self._index = self._read_index()
         self._own = Descriptor.of(self._index.raw, self._index.media_type)
         self._types = {entry.digest: entry.media_type for entry in self._index.manifests}
@@ -169,7 +171,9 @@ class OciLayout(Archive):
 
     def referrers(self, digest: Digest, artifact_type: str = "") -> list[Descriptor]:
         """Return the images and indexes whose subject is ``digest``."""
-        found = self._referrers(digest)
+        if self._referrers is None:
+            self._referrers = self._find_referrers()
+        found = self._referrers.get(digest, ())
         return [entry for entry in found if artifact_type in {"", entry.artifact_type}]
 
     def find_tag(self, tag: str) -> Digest | None:
@@ -183,18 +187,26 @@ class OciLayout(Archive):
         for image in self.images():
             yield from map(_tag_of, image.names)
 
-    def _referrers(self, subject: Digest) -> Iterator[Descriptor]:
-        for images in self.images():
-            if not images.is_readable:
+    def _find_referrers(self) -> dict[Digest, list[Descriptor]]:
+        """Read the documents in ``index.json``; return those with a subject by its digest.
+
+        Entries that are missing or of other formats are no referrers.
+        """
+        found: dict[Digest, list[Descriptor]] = {}
+        for image in self.images():
+            if not isinstance(image.found, Descriptor):
                 continue
-            document = self.document(images.root.digest)
-            if not isinstance(document, Manifest | Index) or document.subject is None:
+            try:
+                document = self.document(image.found.digest)
+            except (NotFound, InvalidDocument, Unsupported):
                 continue
-            if document.subject.digest == subject:
+            if isinstance(document, Manifest | Index) and document.subject is not None:
                 kind = document.artifact_type
                 if isinstance(document, Manifest):
                     kind = kind or document.config.media_type
-                yield images.root._replace(artifact_type=kind, annotations=document.annotations)
+                entry = image.found._replace(artifact_type=kind, annotations=document.annotations)
+                found.setdefault(document.subject.digest, []).append(entry)
+        return found
 
 
 def _is_platform(image: ListedImage) -> bool:

@@ -24,6 +24,9 @@ class _MessageState:
     ended = False
     failure = ""
 
+    def __init__(self) -> None:
+        self.warnings: set[str] = set()
+
 
 _state = _MessageState()
 
@@ -79,6 +82,16 @@ def set_verbose(*, verbose: bool) -> None:
 def is_verbose() -> bool:
     """Return whether details are written."""
     return _state.verbose
+
+
+def is_new(warning: str) -> bool:
+    """Return whether a warning has not been written yet, and note that it is.
+
+    A command may make several calls, which have the same warnings.
+    """
+    is_known = warning in _state.warnings
+    _state.warnings.add(warning)
+    return not is_known
 
 
 def write_line(text: str, status: str = "note") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from wherry.cli.messages import write_line
+from wherry.cli.messages import is_new, write_line
 from wherry.cli.param_types import NonEmptyPath
 from wherry.cli.printable import printable
 from wherry.config import parse_rate
@@ -155,9 +155,6 @@ def plain_client(**options: Any) -> Client:
         raise click.UsageError(str(error)) from None
 
 
-_printed: set[str] = set()
-
-
 def print_event(event: Event) -> None:
     """Print a warning or the reason for a pause; ignore other events.
 
@@ -169,10 +166,8 @@ def print_event(event: Event) -> None:
         from wherry.cli.event_lines import event_line
 
         line = event_line(event) or ""
-        if event.status is Status.WARNING and line in _printed:
-            return
-        _printed.add(line)
-        write_line(line)
+        if event.status is Status.RETRYING or is_new(line):
+            write_line(line)
 
 
 def store_for_address(options: GlobalOptions, address: Address) -> Store | None:

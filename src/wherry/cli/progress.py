@@ -103,6 +103,8 @@ class LogDisplay:
         with self._lock:
             _tally.update(event)
             text = event_line(event)
+            if text is not None and event.status is Status.WARNING:
+                text = text if messages.is_new(text) else None
             if event.status is Status.WAITING and event.digest not in self._waiting:
                 self._waiting.add(event.digest)
                 text = f"{event.digest.short if event.digest else ''}  Waiting"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wherry.errors import IntegrityError, NotFound
+from wherry.errors import Denied, IntegrityError, NotFound, RegistryError, Unauthorized
 from wherry.model.manifest import digest_of, parse, parse_verified
 from wherry.model.record import Record
 
@@ -56,7 +56,13 @@ class ManifestReader:
         """Return the digest of a tag; None if the registry has no such tag."""
 
         def find(api: DistributionApi) -> Digest:
-            return api.stat_manifest(tag, self._cancel).digest or self.get_tag(api, tag)[0]
+            digest = None
+            try:
+                digest = api.stat_manifest(tag, self._cancel).digest
+            except (Unauthorized, Denied, RegistryError) as error:
+                if error.transient:
+                    raise
+            return digest or self.get_tag(api, tag)[0]  # some registries refuse HEAD alone
 
         try:
             return self._endpoints.ask_each(find, registry_first=True)
