@@ -1,12 +1,13 @@
 """Which repositories a blob is mounted from, and how many are tried. Does no I/O.
 
 A request for a mount costs a round trip, so small blobs are sent sooner. The order and the numbers
-are Docker's (moby, ``distribution/push_v2.go``).
+are Docker's (moby, ``distribution/push_v2.go``). Docker also looks for other digests of a layer at
+the destination. Here a blob has one digest, for which one request suffices.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -15,25 +16,13 @@ SMALL = 100 * 2**10  # bytes
 LARGE = 10 * 2**20
 
 
-class Attempts(NamedTuple):
-    """How often to ask the destination before a blob is sent.
-
-    Attributes:
-        mounts: The most repositories to mount the blob from.
-        checks: The most digests to look for, where a layer may have several.
-    """
-
-    mounts: int
-    checks: int
-
-
-def attempts(size: int | None) -> Attempts:
-    """Return the attempts for a blob of ``size`` bytes; None if that is not known."""
+def mount_attempts(size: int | None) -> int:
+    """Return from how many repositories to mount a blob of ``size`` bytes; None: unknown."""
     if size is None:
-        return Attempts(3, 1)
+        return 3
     if size > LARGE:
-        return Attempts(4, 3)
-    return Attempts(3, 1) if size > SMALL else Attempts(1, 1)
+        return 4
+    return 3 if size > SMALL else 1
 
 
 def mount_candidates(
@@ -66,7 +55,7 @@ def mount_candidates(
         is_other = len(latest) > 1 and not has_same_credentials(repository)
         return is_other, -common, -latest[repository], repository
 
-    best = sorted(latest, key=preference)[: attempts(size).mounts]
+    best = sorted(latest, key=preference)[: mount_attempts(size)]
     return tuple(repository.partition("/")[2] for repository in best)
 
 
