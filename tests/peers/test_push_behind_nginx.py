@@ -37,6 +37,9 @@ http {{
     access_log off; client_body_temp_path {root}/body;
     proxy_temp_path {root}/p; fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u;
     scgi_temp_path {root}/s;
+    limit_req_zone $binary_remote_addr zone=all:1m rate={rate}r/s;
+    limit_req zone=all burst=20 nodelay;
+    limit_req_status 429;
     server {{
         listen {host} {ssl};
         {certificate}
@@ -54,8 +57,16 @@ http {{
 
 
 @contextlib.contextmanager
-def nginx(root: Path, target: str, *, tls: bool, limit: str, refusal: str) -> Iterator[str]:
-    """Run nginx before ``target``; ``limit`` is that of a body."""
+def nginx(
+    root: Path,
+    target: str,
+    *,
+    tls: bool = False,
+    limit: str = "0",
+    refusal: str = "",
+    rate: int = 1000,
+) -> Iterator[str]:
+    """Run nginx before ``target``; ``limit`` is that of a body, ``rate`` of requests a second."""
     root.mkdir()
     host = f"127.0.0.1:{free_port()}"
     _, chain, key = make_certificate(root)
@@ -69,6 +80,7 @@ def nginx(root: Path, target: str, *, tls: bool, limit: str, refusal: str) -> It
             certificate=f"ssl_certificate {chain}; ssl_certificate_key {key};" if tls else "",
             limit=limit,
             refusal=refusal,
+            rate=rate,
         )
     )
     command = ["timeout", "60", find_binary("nginx") or "nginx", "-c", str(file), "-p", str(root)]
@@ -114,3 +126,19 @@ def test_an_early_answer(
         assert status or "client_max_body_size" in caught.value.hint
         with pytest.raises(wherry.NotFound):
             client.digest(f"{host}/app:1")
+
+
+@pytest.mark.peer("docker-registry", "nginx")
+def test_a_limit_of_requests_slows_a_push_down(tmp_path: Path, environment: dict[str, str]) -> None:
+    """nginx sends no ``Retry-After``."""
+    assert environment
+    image = build_image([tar_layer({f"f{number}": os.urandom(1000)}) for number in range(20)])
+    write_files(tmp_path / "layout", layout_files({"1": image}))
+    with (
+        Distribution(tmp_path / "registry") as registry,
+        nginx(tmp_path / "nginx", registry.url, rate=10) as host,
+        wherry.Client() as client,
+    ):
+        client.copy(f"oci:{tmp_path / 'layout'}:1", f"{host}/app:1")
+        registry_name = f"{registry.host}/app:1"
+        assert client.digest(registry_name) == image.digest

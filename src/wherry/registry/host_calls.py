@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wherry.content.retry import retry_after, run
+from wherry.content.retry import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +38,7 @@ class HostCalls:
             return call()
 
         def note(pause: float, error: WherryError) -> None:
-            if retry_after(error) is not None:
-                pauses.hold(self._host, pause)
+            pauses.note(self._host, pause, error)
             self._options.on_retry(pause, error)
 
         return run(self._options.policy, cancel, attempt, note)

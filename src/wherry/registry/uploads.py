@@ -6,7 +6,6 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from wherry.content.protocols import open_bytes
-from wherry.content.retry import retry_after
 from wherry.errors import (
     Cancelled,
     NetworkError,
@@ -318,8 +317,7 @@ class _Upload:
         if pause is None or pause > self._patience:
             return False
         self._patience -= pause
-        if retry_after(error) is not None:
-            self._options.pauses.hold(self._api.endpoint.host, pause)
+        self._options.pauses.note(self._api.endpoint.host, pause, error)
         self._options.on_retry(pause, error)
         self._cancel.sleep(pause)
         return True
