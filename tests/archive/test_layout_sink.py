@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import multiprocessing
 import os
@@ -33,9 +34,16 @@ from wherry.errors import (
     UnsafeArchive,
     Unsupported,
 )
-from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
-from wherry.testing import FakeRegistry, build_image, layout_files, tar_layer, write_files
+from wherry.testing import (
+    FakeRegistry,
+    build_image,
+    build_schema1,
+    layout_files,
+    make_key,
+    tar_layer,
+    write_files,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -462,8 +470,20 @@ def test_content_that_does_not_match(tmp_path: Path) -> None:
     assert tree(tmp_path) == before
 
 
-def test_signed_schema1_is_refused(tmp_path: Path) -> None:
-    payload = Descriptor("application/x", Digest.of(b"payload"), 7)
-    with pytest.raises(Unsupported, match="schema1"), open_sink(f"oci:{tmp_path}/x") as sink:
-        sink.put_document(payload, b"signed payload", [], CancelToken())
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("form", ["oci", "oci-archive", "docker-archive"])
+def test_schema1_is_refused(tmp_path: Path, client: Client, form: str, *, signed: bool) -> None:
+    keys = [("ES256", make_key("ES256"))] if signed else []
+    built = build_schema1([gzip.compress(tar_layer({}))], keys=keys)
+    with FakeRegistry() as registry:
+        registry.add_blob(built.layers[0])
+        manifest = built.manifest
+        registry.add_manifest("app", manifest.data, manifest.media_type, "1", digest=built.digest)
+        with pytest.raises(Unsupported, match="schema1") as caught:
+            client.copy(f"{registry.host}/app:1", f"{form}:{tmp_path}/x:1")
+        assert "wherry save" in caught.value.hint
+        client.copy(f"{registry.host}/app:1", f"dir:{tmp_path}/flat")
+    assert client.digest(f"dir:{tmp_path}/flat") == built.digest
+    assert [path.name for path in tmp_path.iterdir() if path.name not in {"home", "store"}] == [
+        "flat"
+    ]

@@ -29,7 +29,7 @@ from wherry import Store
 from wherry.archive.tar_writer import TarWriter, move_content
 from wherry.archive.writer import Entry
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import blob_of
+from wherry.content.protocols import Blob, Opened, blob_of
 from wherry.errors import (
     IntegrityError,
     InvalidReference,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wherry import Client
+    from wherry.archive.directory_sink import DirectorySink
     from wherry.archive.tar_sink import TarSink
     from wherry.testing import BuiltImage
 
@@ -214,6 +215,32 @@ def test_a_blob_that_failed_can_be_put_again(tmp_path: Path, form: str) -> None:
             put(sink, layer)
         sink.name("app:1", put_manifest(sink, LARGE))
     assert (tmp_path / "archive").read_bytes() == (tmp_path / "good").read_bytes()
+
+
+@pytest.mark.parametrize("where", ["oci-archive", "docker-archive", "oci", "dir"])
+def test_a_thread_that_does_not_stop(tmp_path: Path, where: str) -> None:
+    """After an error, a thread that is stuck in its source does not delay the end."""
+    reading, go_on = threading.Event(), threading.Event()
+    descriptor = descriptor_of(ONE.config)
+
+    def open_stuck(offset: int, _: object) -> Opened:
+        reading.set()
+        go_on.wait(30)
+        return blob_of(descriptor, ONE.config.data).open(offset, lambda: False)
+
+    def work(sink: TarSink | DirectorySink) -> None:
+        blob = Blob(descriptor, open_stuck)
+        sink.put(blob, cancel=CancelToken(), on_bytes=lambda _: None)
+
+    with pytest.raises(Broken), open_sink(f"{where}:{tmp_path}/x") as sink:  # noqa: PT012 - it fails
+        thread = threading.Thread(target=work, args=(sink,))
+        thread.start()
+        reading.wait(30)
+        raise Broken
+    assert thread.is_alive()
+    go_on.set()
+    thread.join(30)
+    assert not (tmp_path / "x").exists()
 
 
 def test_names_that_are_not_there(tmp_path: Path, form: str) -> None:

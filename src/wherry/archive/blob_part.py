@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wherry.content.protocols import Blob, GrowingBlob
 
 IN_MEMORY = 256 * 1024  # bytes of a spool before it becomes a file
+GRACE = 0.6  # seconds that a thread has to stop after an error
 _CHUNK = 512 * 1024
 
 

@@ -7,7 +7,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-from wherry.archive.blob_part import FilePart, fill
+from wherry.archive.blob_part import GRACE, FilePart, fill
 from wherry.archive.output_directory import OutputDirectory
 from wherry.archive.write_errors import NOTHING_LEFT, translate_write_errors
 from wherry.content.pipeline import Limits
@@ -46,6 +46,7 @@ class DirectorySink(abc.ABC):
         self.label = path
         self._cancel = cancel
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)  # no thread writes a blob
         self._writing: dict[Digest, int] = {}
         self._names: dict[str, Descriptor] = {}
         self._left = NOTHING_LEFT
@@ -63,6 +64,9 @@ class DirectorySink(abc.ABC):
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        with self._idle:  # a thread that does not stop after an error keeps its open files
+            if error is not None and not self._idle.wait_for(lambda: not self._writing, GRACE):
+                return
         try:
             if error is None and self._names:
                 with self._errors():
@@ -128,8 +132,9 @@ class DirectorySink(abc.ABC):
         try:
             yield report
         finally:
-            with self._lock:
+            with self._idle:
                 del self._writing[digest]
+                self._idle.notify_all()
 
     def name(self, name: str, root: Descriptor) -> None:
         """Give a root a name at the end of the block; see `Sink.name`.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from wherry.archive.blob_part import fill
 from wherry.archive.formats import DockerImage, UncompressedLayer, docker_entries
 from wherry.archive.tar_sink import TarSink
+from wherry.archive.write_errors import PULL_SCHEMA1
 from wherry.content.protocols import Receipt
 from wherry.content.verify import check_rootfs
 from wherry.errors import IntegrityError, Unsupported, WherryError
@@ -126,11 +127,11 @@ class DockerArchiveSink(TarSink):
             self._stored[descriptor.digest] = len(raw)
 
     def _check_manifest(self, manifest: object) -> None:
-        if not isinstance(manifest, Manifest) or manifest.artifact is not None:
-            what = (
-                manifest.artifact if isinstance(manifest, Manifest) else "docker's schema1 format"
-            )
-            raise Unsupported(f"a docker archive cannot hold {what}")
+        if not isinstance(manifest, Manifest):
+            message = "a docker archive cannot hold docker's schema1 format"
+            raise Unsupported(message, hint=PULL_SCHEMA1)
+        if manifest.artifact is not None:
+            raise Unsupported(f"a docker archive cannot hold {manifest.artifact}")
         config = self._config
         if config is None or self._config_digest != manifest.config.digest:
             raise Unsupported(

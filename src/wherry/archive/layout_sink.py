@@ -16,7 +16,7 @@ from wherry.archive.layout_roots import (
     list_root,
 )
 from wherry.archive.oci import INDEX, MARK
-from wherry.archive.oci_archive_sink import check_digest
+from wherry.archive.oci_archive_sink import check_type
 from wherry.archive.output_directory import OutputDirectory
 from wherry.errors import InvalidDigest, InvalidDocument, NotFound, StoreError, Unsupported
 from wherry.model._fields import load_object
@@ -78,11 +78,11 @@ class LayoutSink(DirectorySink):
         A referrer is listed without a name.
 
         Raises:
-            Unsupported: The document is a signed schema1 manifest.
+            Unsupported: The document is a schema1 manifest.
             StoreError: The layout cannot be written.
         """
         del cancel
-        check_digest(descriptor, raw)
+        check_type(descriptor)
         with self._lock:
             self._referrers.note(descriptor, raw, children)
         place = self._place(descriptor.digest)

@@ -10,10 +10,11 @@ from wherry.archive.layout_names import parse_layout_name
 from wherry.archive.layout_roots import UnnamedReferrers, list_root
 from wherry.archive.oci import INDEX
 from wherry.archive.tar_sink import TarSink
-from wherry.archive.write_errors import translate_write_errors
+from wherry.archive.write_errors import PULL_SCHEMA1, translate_write_errors
 from wherry.archive.writer import Entry
 from wherry.content.cancel import CancelToken
 from wherry.errors import NotFound, Unsupported
+from wherry.model import mediatype
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import parse
 from wherry.model.strict_json import MAX_DOCUMENT
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from wherry.model.manifest import Document
     from wherry.model.reference import Reference
 
-_MAX_HELD = 64 * 2**20  # bytes of configs that wait for their manifests
+MAX_HELD = 64 * 2**20  # bytes of configs that wait for their manifests
 
 
 class OciArchiveSink(TarSink):
@@ -42,7 +43,7 @@ class OciArchiveSink(TarSink):
         super().__init__(path, MARK_ENTRY)
         self._directories: set[str] = set()
         self._held: dict[Digest, bytes] = {}
-        self._documents: dict[Digest, Document] = {}
+        self._documents: dict[Digest, bytes] = {}
         self._roots: dict[Digest, ListedRoot] = {}
         self._referrers = UnnamedReferrers()
 
@@ -62,7 +63,7 @@ class OciArchiveSink(TarSink):
 
     def _hold(self, digest: Digest, spool: Spool) -> bool:
         """Keep what may be a config in memory; tell whether it was kept."""
-        if spool.size > MAX_DOCUMENT or sum(map(len, self._held.values())) > _MAX_HELD:
+        if spool.size > MAX_DOCUMENT or sum(map(len, self._held.values())) > MAX_HELD:
             return False
         raw = spool.read()
         if raw.lstrip()[:1] != b"{":
@@ -88,12 +89,12 @@ class OciArchiveSink(TarSink):
         A referrer is listed without a name.
 
         Raises:
-            Unsupported: The document is a signed schema1 manifest.
+            Unsupported: The document is a schema1 manifest.
             StoreError: The archive cannot be written.
         """
         del cancel
         digest = descriptor.digest
-        check_digest(descriptor, raw)
+        check_type(descriptor)
         with self._lock, translate_write_errors(self.label):
             self._referrers.note(descriptor, raw, children)
             for child, _ in children:
@@ -101,7 +102,7 @@ class OciArchiveSink(TarSink):
             if digest not in self._stored:
                 self._file.tar.add(Entry(self._place(digest), raw))
                 self._stored[digest] = len(raw)
-                self._documents[digest] = parse(raw, descriptor.media_type)
+                self._documents[digest] = raw
 
     def _write_held(self, digest: Digest) -> None:
         if digest in self._held:
@@ -121,10 +122,10 @@ class OciArchiveSink(TarSink):
         self._roots.setdefault(root.digest, list_root(root, self._document))
 
     def _document(self, digest: Digest) -> Document:
-        found = self._documents.get(digest)
-        if found is None:
+        raw = self._documents.get(digest)
+        if raw is None:
             raise NotFound(f"{digest} was not written").within(self.label)
-        return found
+        return parse(raw, "")
 
     def _check_name(self, name: str) -> None:
         if name:
@@ -157,12 +158,9 @@ class OciArchiveSink(TarSink):
         self._held.clear()
 
 
-def check_digest(descriptor: Descriptor, raw: bytes) -> None:
-    """Raise `Unsupported` if a layout cannot hold a document under its digest.
-
-    The digest of a signed schema1 manifest is not that of its bytes.
-    """
-    if not descriptor.digest.matches(raw):
+def check_type(descriptor: Descriptor) -> None:
+    """Raise `Unsupported` for schema1, which layouts do not have."""
+    if descriptor.media_type.lower() in mediatype.SCHEMA1:
         raise Unsupported(
-            "an OCI layout cannot hold docker's schema1 format", hint="use --format oci"
+            "an OCI layout cannot hold docker's schema1 format", hint=PULL_SCHEMA1
         ).within(descriptor.digest)

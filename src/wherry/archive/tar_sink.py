@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
 from wherry.archive.archive_file import ArchiveFile
-from wherry.archive.blob_part import fill
+from wherry.archive.blob_part import GRACE, fill
 from wherry.archive.write_errors import translate_write_errors
 from wherry.content.pipeline import Limits
 from wherry.content.protocols import Receipt
@@ -57,14 +58,18 @@ class TarSink(abc.ABC):
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        with self._lock, translate_write_errors(self.label):
-            try:
+        # A thread that does not stop after an error keeps its open files.
+        if not self._lock.acquire(timeout=-1 if error is None else GRACE):
+            return
+        try:
+            with translate_write_errors(self.label), contextlib.ExitStack() as closing:
+                closing.callback(self._file.close)
+                closing.callback(self._close)
                 if error is None and self._names:
                     self._write_rest()
                     self._file.publish()
-            finally:
-                self._close()
-                self._file.close()
+        finally:
+            self._lock.release()
 
     def has(self, descriptor: Descriptor) -> bool:
         """Return whether a blob or document was put into this archive."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+PULL_SCHEMA1 = "`wherry pull` converts the image, and `wherry save` writes it"
 NOTHING_LEFT = "nothing is left of what was written"
 
 
