@@ -38,11 +38,15 @@ if TYPE_CHECKING:
 
     from conftest import Wherry
     from wherry import Client
-    from wherry.testing import BuiltImage, BuiltIndex
+    from wherry.testing import BuiltImage, BuiltIndex, RegistryName
 
     Place = Callable[[str], str]
 
 _numbers = itertools.count()
+NAMES: list[RegistryName] = [
+    *("acr", "artifactory", "distribution-2.8", "ecr", "gar", "ghcr"),
+    *("gitlab", "harbor", "hub", "keppel", "nexus", "quay"),
+]
 pytestmark = pytest.mark.usefixtures("environment")
 FIRST = refer_to(IMAGE, SBOM, b'{"sbom": true}', author="me")
 SECOND = refer_to(FIRST, SIGNATURE, b"\x00signed")
@@ -106,6 +110,23 @@ def test_referrers_are_copied_recursively(
             digest = library.Digest(piece.digest)
             with client.blob(place(f"@{artifact.digest}"), digest) as blob:
                 assert blob.read() == piece.data
+
+
+@pytest.mark.parametrize("like", NAMES)
+def test_registries_by_name(
+    client: Client, source: FakeRegistry, like: RegistryName, tmp_path: Path
+) -> None:
+    """With tokens, and with referrers where the registry has them: to it, and from it."""
+    users = {"me": "secret"}
+    with FakeRegistry(like=like, referrers=True, users=users, tokens=True) as registry:
+        address = f"{registry.host}/team/app:2"
+        with library.Client(credentials=("me", "secret"), store=tmp_path / "own") as known:
+            known.copy(f"{source.host}/app:1", address, referrers=True)
+            assert found(known, address) == {FIRST.digest, GROUP.digest}
+            known.copy(address, f"oci:{tmp_path}/copied:2", referrers=True)
+        assert registry.tags["team/app"].keys() >= {"2", TAG}
+    assert found(client, f"oci:{tmp_path}/copied:2") == {FIRST.digest, GROUP.digest}
+    assert str(client.digest(f"oci:{tmp_path}/copied:{TAG}")) == COSIGNED.digest
 
 
 def test_a_copy_of_a_copy(client: Client, source: FakeRegistry, place: Place) -> None:
