@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,8 +89,18 @@ def test_a_stream_is_not_a_destination(
     for place in ("oci-archive:-", "docker-archive:-:app:1", "oci:-", "dir:-"):
         done = wherry("copy", "localhost:1/app", place)
         assert (done.returncode, done.stdout) == (2, "")
-        assert "`wherry save" in done.stderr
+        assert "/dev/stdout" in done.stderr
     assert not (tmp_path / "-").exists()
+
+
+def test_an_archive_on_standard_output_has_nothing_behind_it(
+    wherry: Wherry, name: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    assert wherry("copy", "-q", name, f"oci-archive:{tmp_path}/file:1").returncode == 0
+    command = [sys.executable, "-m", "wherry", "copy", name, "oci-archive:/dev/stdout:1"]
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert done.stdout == (tmp_path / "file").read_bytes()
+    assert f"Digest: {IMAGE.digest}" in done.stderr.decode()
 
 
 def test_a_short_name_is_searched_for_before_the_copy(

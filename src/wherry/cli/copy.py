@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -67,7 +70,7 @@ def command(
     this machine. Prints the digest at the destination.
     """
     if destination.path == "-":
-        raise click.UsageError("copy writes no stream; `wherry save` does", ctx)
+        raise click.UsageError("write an archive to a pipe as /dev/stdout instead of -", ctx)
     if sparse and given["all_platforms"]:
         raise click.UsageError("--sparse cannot be combined with --all-platforms", ctx)
     if sparse and (given["convert_to"] or given["compression"] not in {None, "keep"}):
@@ -83,9 +86,18 @@ def command(
         if sending.dry_run:
             sending.print_plan(client, found, destination)
         else:
-            sending.print_results(client.copy, found, destination)
+            # Its digest must not follow an archive on standard output.
+            streamed = _is_standard_output(destination.path)
+            sending.print_results(client.copy, found, destination, silent=streamed)
     if store is not None:
         store.close()
+
+
+def _is_standard_output(path: str) -> bool:
+    try:
+        return bool(path) and os.path.samestat(Path(path).stat(), os.fstat(sys.stdout.fileno()))
+    except OSError:
+        return False
 
 
 def _credentials(

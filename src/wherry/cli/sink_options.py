@@ -126,8 +126,11 @@ class Sending(Record):
         plan = client.plan_copy(origin, destination, on_event=print_event, **self.arguments)
         print_plan(plan, as_json=self.as_json, verbose=self.options.verbose)
 
-    def print_results(self, call: Callable[..., Any], *given: Any) -> None:
-        """Call a method of the client, show its progress and print its results."""
+    def print_results(self, call: Callable[..., Any], *given: Any, silent: bool = False) -> None:
+        """Call a method of the client, show its progress, and print its results.
+
+        ``silent`` leaves the results out.
+        """
         from wherry.cli.progress import progress_display
 
         verbose = self.options.verbose
@@ -135,6 +138,8 @@ class Sending(Record):
         with contextlib.closing(progress_display(form, quiet=self.quiet)) as display:
             listener = VerboseDisplay(display) if verbose else display
             found = call(*given, on_event=listener, **self.arguments)
+        if silent:
+            return
         for result in found if isinstance(found, list) else [found]:
             if self.as_json:
                 sys.stdout.write(f"{json.dumps(_object(result), indent=2)}\n")
