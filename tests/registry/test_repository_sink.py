@@ -149,9 +149,10 @@ def test_an_upload_of_an_earlier_process_goes_on(
 
 def test_a_refused_mount(fake: FakeRegistry, sink: RepositorySink) -> None:
     fake.add_image("base", IMAGE)
-    for status in (401, 403, 404):
-        fake.inject(Fault(FixedReply(status), path="from=secret"))
+    for status in (400, 401, 403, 404, 405, 409, 500):
+        fake.inject(Fault(FixedReply(status), path="mount="))
         assert sink.mount(LAYER, ("secret",)) is None
+        assert sink.mount(LAYER, ("",)) is None
         fake.faults.clear()
     assert sink.mount(LAYER, ("secret", "base")) == "base"
 

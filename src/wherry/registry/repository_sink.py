@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wherry.content.pipeline import Limits
 from wherry.content.protocols import Busy, Receipt
-from wherry.errors import Denied, NotFound, WherryError
+from wherry.errors import Denied, NotFound, RegistryError, WherryError
 from wherry.model.referrer import referrer_of
 from wherry.registry.distribution_api import DistributionApi
 from wherry.registry.host_calls import HostCalls
@@ -116,8 +116,8 @@ class RepositorySink:
             attempt = partial(self.api.mount, descriptor.digest, path, cancel)
             try:
                 begun = self._calls.run(cancel, attempt)
-            except NotFound:
-                continue
+            except (NotFound, RegistryError):
+                continue  # a plain upload shows whether the registry takes the blob
             if begun is None:
                 self._drop_begun(descriptor.digest, None)
                 return source
