@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from copy_places import IMAGE, IMAGES, INDEX, SOURCES, TARGETS, Places
+from wherry.content.events import Event, Status
 from wherry.errors import IntegrityError, InvalidDocument, NotFound, StoreError
 from wherry.model.address import Address, Where
-from wherry.testing import FakeRegistry
+from wherry.testing import Delay, FakeRegistry, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,6 +112,26 @@ def test_a_damaged_source(
     blob.write_bytes(content)
     client.copy(source, target)
     assert client.raw_config(target) == IMAGE.config.data
+
+
+def test_success_is_reported_when_the_place_is_complete(client: Client, tmp_path: Path) -> None:
+    """Another process makes the directory before this one gives it its name."""
+    target = tmp_path / "target"
+    seen: list[Status] = []
+
+    def watch(event: Event) -> None:
+        seen.append(event.status)
+        if event.status is Status.PLANNED:
+            target.mkdir()
+            (target / "file").write_bytes(b"")
+
+    with FakeRegistry() as registry:
+        registry.add_image("app", IMAGE, "1")
+        registry.inject(Fault(Delay(0.3), path="/blobs/"))
+        with pytest.raises(StoreError, match="another process"):
+            client.copy(f"{registry.host}/app:1", f"dir:{target}", on_event=watch)
+    assert Status.PLANNED in seen
+    assert Status.DONE not in seen
 
 
 @pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive", "dir"])

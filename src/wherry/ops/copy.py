@@ -96,10 +96,13 @@ def _open(
         access = access.replace(listener=events)
         found = opened.enter_context(open_copy_source(source, choice, access, root))
         memory = opened.enter_context(open_memory(found, destination, access))
-        sink = opened.enter_context(
+        written = opened.enter_context(contextlib.ExitStack())
+        sink = written.enter_context(
             open_sink(destination, access, choice, emitter, memory.sessions)
         )
-        yield _Copy(source, destination, choice, access, emitter, found, memory, sink)
+        yield _Copy(
+            source, destination, choice, access, emitter, found, memory, sink, written.close
+        )
 
 
 @contextlib.contextmanager
@@ -120,7 +123,10 @@ def _queued(access: Access) -> Iterator[Callable[[Event], None]]:
 
 
 class _Copy(Record):
-    """A copy with its places open."""
+    """A copy with its places open.
+
+    ``finish`` makes the destination complete, after which it is written no more.
+    """
 
     origin: Address
     destination: Address
@@ -130,6 +136,7 @@ class _Copy(Record):
     found: CopySource
     memory: BlobMemory
     sink: Sink
+    finish: Callable[[], None]
 
     def plan(self) -> CopyPlan:
         found, choice = self.found, self.choice
@@ -203,6 +210,7 @@ class _Copy(Record):
         options = self.choice.copy
         force = self.choice.force
         result = execute(ready, ends, options, progress, self.access.cancel, force=force)
+        self.finish()
         if self.choice.compression is not None:
             result = _note_change(ready, result, progress)
         tags = result.names if self.sink.remote else ()
