@@ -166,8 +166,38 @@ def test_an_answer_of_a_server_that_reads_no_more(
         done.set()
 
 
-def test_a_server_that_hangs_up_within_the_body(way: Callable[[str], Any]) -> None:
-    with way("tls") as to:
+@pytest.mark.parametrize("kind", ["plain", "tls", "within"])
+def test_an_interim_answer_does_not_end_the_body(
+    certificates: tuple[Path, Path, Path],
+    serve: Callable[..., RawServer],
+    patient: Callable[..., Transport],
+    kind: str,
+) -> None:
+    size = 3_000_000
+
+    def talk(peer: Peer) -> None:
+        peer.head()
+        peer.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        left = size
+        while left and (data := peer.sock.recv(65536)):
+            left -= len(data)
+        peer.answer(b"all is here", status="201 Created")
+
+    server = serve(talk, tls=kind != "plain")
+    with HttpProxy({BEHIND: server.host}, tls=certificates[1:]) as proxy:
+        url, proxies = f"{'http' if kind == 'plain' else 'https'}://{server.host}/", ProxySettings()
+        if kind == "within":
+            url, proxies = f"https://{BEHIND}/", ProxySettings(https=proxy.url)
+        for delay in (0.0, 0.05):  # the answer comes while the body is sent, or before
+            stream = Endless(on_read=lambda: time.sleep(delay))  # noqa: B023 - used in the loop
+            request = HttpRequest("PATCH", url, stream=StreamBody(size, lambda: stream))  # noqa: B023
+            response = patient(proxies).send(request, CancelToken())
+            assert (response.status, response.read(100)) == (201, b"all is here")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_that_hangs_up_within_the_body(way: Callable[[str], Any], kind: str) -> None:
+    with way(kind) as to:
         location = start(to)
         to.registry.inject(Fault(CutRequest(1_000_000), method="PATCH"))
         with pytest.raises(NetworkError):
@@ -182,7 +212,7 @@ def test_a_stream_that_is_too_short(way: Callable[[str], Any], kind: str) -> Non
             to.send("PATCH", start(to), stream=body)
 
 
-@pytest.mark.parametrize("kind", ["plain", "tls"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_body_is_cancelled_while_the_server_does_not_read(
     way: Callable[[str], Any], kind: str
 ) -> None:
