@@ -19,8 +19,7 @@ import wherry
 from wherry.errors import IntegrityError, Unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
+    from collections.abc import Iterator
 
 _BLOCK = 512
 _MAX_EXTENDED = 2**20  # bytes of one extended header
@@ -197,14 +196,6 @@ def payload_hasher(v1_json: bytes) -> wherry.types.Hash:
     sent, compressed or not.
     """
     return hashlib.sha256(v1_json + b"\n")
-
-
-def payload_checksum(v1_json: bytes, layer: Iterable[bytes]) -> str:
-    """Return the payload checksum of a layer that is given in pieces, ``sha256:<hex>``."""
-    found = payload_hasher(v1_json)
-    for piece in layer:
-        found.update(piece)
-    return f"sha256:{found.hexdigest()}"
 
 
 def _fields(

@@ -67,6 +67,8 @@ from wherry.testing.socks_proxy import SocksProxy
 from wherry.testing.source_contract import SourceContract
 from wherry.testing.tcp_proxy import Link, ProxyConnection, TcpProxy, random_cuts
 from wherry.testing.tokens import TokenServer
+from wherry.testing.v1_images import BuiltV1Image, V1Layer, build_v1_image, v1_layer
+from wherry.testing.v1_registry import FakeV1Registry
 
 __all__ = [
     "ALGORITHMS",
@@ -74,6 +76,7 @@ __all__ = [
     "BuiltImage",
     "BuiltIndex",
     "BuiltSchema1",
+    "BuiltV1Image",
     "Chunked",
     "ContentLength",
     "ContentRange",
@@ -86,6 +89,7 @@ __all__ = [
     "DropHeader",
     "EarlyReply",
     "FakeRegistry",
+    "FakeV1Registry",
     "Fault",
     "FixedReply",
     "HangUp",
@@ -108,9 +112,11 @@ __all__ = [
     "TokenServer",
     "Trickle",
     "Tunnel",
+    "V1Layer",
     "build_image",
     "build_index",
     "build_schema1",
+    "build_v1_image",
     "compress",
     "contents",
     "docker_files",
@@ -129,5 +135,6 @@ __all__ = [
     "sha256",
     "tar_layer",
     "v1_id",
+    "v1_layer",
     "write_files",
 ]
