@@ -65,6 +65,30 @@ def test_what_was_pulled_is_mounted(client: library.Client, name: str, fake: Fak
     assert sent(fake) == 0
 
 
+def test_what_was_copied_into_the_store_is_pushed_as_if_pulled(
+    client: library.Client, fake: FakeRegistry, target: FakeRegistry
+) -> None:
+    """Its layers are mounted, and plain ones stay as they are."""
+    plain = build_image([BASE, LAYER], compression="none")
+    fake.add_image("team/base", plain, "plain")
+    client.copy(f"{fake.host}/team/base:plain", "store:app:plain")
+    done = client.push("app:plain", f"{target.host}/app:1")
+    assert str(done.root.digest) == plain.digest
+    assert client.push("app:plain", f"{fake.host}/team/app:1").sent == 0
+
+
+def test_what_was_packed_on_the_way_into_the_store_is_not_mounted(
+    client: library.Client, fake: FakeRegistry
+) -> None:
+    fake.add_image("team/base", FIRST, "1")
+    client.copy(f"{fake.host}/team/base:1", "store:app:zstd", compression="zstd")
+    fake.clear()
+    client.push("app:zstd", f"{fake.host}/team/app:1")
+    assert mounts(fake, FIRST.id) == ["team/base"]
+    for layer in client.store.get("app:zstd").layers:
+        assert mounts(fake, str(layer.digest)) == [""]
+
+
 def test_what_was_pushed_is_mounted(
     client: library.Client, name: str, target: FakeRegistry
 ) -> None:

@@ -13,7 +13,7 @@ from wherry.model.record import Record
 from wherry.transfer.mount_candidates import mount_candidates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping
 
     from wherry.model.address import Address
     from wherry.model.compression import Compression
@@ -30,9 +30,10 @@ class BlobMemory(Record):
     """Where blobs are known to be, and what layers become by a compression.
 
     Attributes:
-        store: The store that is the source; None knows and keeps nothing.
+        store: The store that is the source; None knows nothing.
         origin: The repository that is the source.
         destination: The repository that is the destination.
+        receiver: The store that is the destination.
         sessions: The upload sessions that the store keeps.
         has_same_credentials: Tells whether the credentials for a repository (``host/path``) are
             those for the destination.
@@ -41,6 +42,7 @@ class BlobMemory(Record):
     store: LocalStore | None = None
     origin: Reference | None = None
     destination: Reference | None = None
+    receiver: LocalStore | None = None
     sessions: SavedSessions | None = None
     has_same_credentials: Callable[[str], bool] = lambda _: True
 
@@ -74,10 +76,17 @@ class BlobMemory(Record):
         if self.store is not None:
             self.store.record_packed(layer, str(compression), blob)
 
-    def remember_stored(self, digests: Sequence[Digest]) -> None:
-        """Record the blobs that the destination has."""
+    def remember_stored(self, blobs: Mapping[Digest, Digest]) -> None:
+        """Record which blobs a registry has, if one end of the copy is a store.
+
+        Args:
+            blobs: Blobs of the source, with what they are at the destination.
+        """
         if self.store is not None and self.destination is not None:
-            self.store.record_provenance(self.destination.name, digests)
+            self.store.record_provenance(self.destination.name, list(blobs.values()))
+        elif self.receiver is not None and self.origin is not None:
+            same = [digest for digest, target in blobs.items() if digest == target]
+            self.receiver.record_provenance(self.origin.name, same)
 
     def forget_mount(self, blob: Digest, repository: str) -> None:
         """Drop the record of a repository that did not let a blob be mounted."""
@@ -90,11 +99,18 @@ def open_memory(found: CopySource, destination: Address, access: Access) -> Iter
     """Yield what is known for a copy from an opened source."""
     target = destination.reference if destination.where is Where.REGISTRY else None
     if target is None:
-        yield BlobMemory(found.store, found.reference)
+        receiver = access.target() if destination.where is Where.STORE else None
+        yield BlobMemory(found.store, found.reference, receiver=receiver)
         return
     with contextlib.closing(_LazySessions(access.target)) as sessions:
         same = _credentials_check(target, access)
-        yield BlobMemory(found.store, found.reference, target, sessions, same)
+        yield BlobMemory(
+            found.store,
+            found.reference,
+            target,
+            sessions=sessions,
+            has_same_credentials=same,
+        )
 
 
 def _credentials_check(target: Reference, access: Access) -> Callable[[str], bool]:

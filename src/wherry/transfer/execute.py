@@ -69,7 +69,7 @@ class Ends(Record):
         spool: Opens a temporary file for a layer that is compressed anew.
         remember_packed: Is told what a layer has become by a compression.
         forget_mount: Is told a repository that refused to have a blob mounted from it.
-        remember_stored: Is told the blobs that the destination has now.
+        remember_stored: Is told the blobs of the source, with what they are at the destination.
     """
 
     source: Source
@@ -77,7 +77,7 @@ class Ends(Record):
     spool: Callable[[], AbstractContextManager[BinaryIO]]
     remember_packed: Callable[[Digest, Compression, Descriptor], None] = lambda *_: None
     forget_mount: Callable[[Digest, str], None] = lambda *_: None
-    remember_stored: Callable[[list[Digest]], None] = lambda _: None
+    remember_stored: Callable[[dict[Digest, Digest]], None] = lambda _: None
 
 
 def execute(
@@ -142,7 +142,7 @@ class _Execution:
         self._run_steps()
         written = self._write_documents()
         sent = [step.source.digest for step in plan.blobs if not _is_foreign(step)]
-        self._ends.remember_stored([self._targets[digest].digest for digest in sent])
+        self._ends.remember_stored({digest: self._targets[digest].digest for digest in sent})
         self._set_names(written)
         root = written.get(plan.root.digest, plan.root)._replace(data=None)
         names = tuple(each.name for each in plan.names if each.root == plan.root.digest)
