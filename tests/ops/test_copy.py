@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import wherry
+from wherry.model.address import Address
+from wherry.ops.copy import destination_text
 from wherry.testing import FakeRegistry, Fault, FixedReply, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
@@ -263,6 +265,13 @@ def test_a_plan_is_carried_out_after_a_place_has_lost_a_layer(
             next((tmp_path / "place").rglob(IMAGE.layers[0].digest[7:])).unlink()
         planned.execute(client)
         assert client.validate(where).findings == []
+
+
+@pytest.mark.parametrize("name", ["oci:latest", "dir:1", "store:1", "alpine:3", "host/app:1"])
+def test_a_destination_as_text_is_a_destination(name: str) -> None:
+    """Some names of repositories look like addresses of other places."""
+    address = Address.parse(f"docker://{name}")
+    assert Address.parse(destination_text(address)).reference == address.reference
 
 
 def test_a_digest_as_destination(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wherry.content.events import ignore
 from wherry.errors import InvalidReference, Unsupported
-from wherry.model.address import Where
+from wherry.model.address import Address, Where
 from wherry.model.manifest import Index, Manifest
 from wherry.model.record import Record
 from wherry.ops.blob_memory import open_memory
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from wherry.content.events import Event
     from wherry.content.protocols import Sink
-    from wherry.model.address import Address
     from wherry.model.digest import Digest
     from wherry.ops.blob_memory import BlobMemory
     from wherry.ops.copy_choice import CopyChoice
@@ -221,7 +220,9 @@ class _Copy(Record):
 def destination_text(destination: Address) -> str:
     """Return a destination for people."""
     if destination.where is Where.REGISTRY and destination.reference is not None:
-        return destination.reference.familiar
+        text = destination.reference.familiar
+        if Address.parse(text, Where.REGISTRY).where is Where.REGISTRY:  # ``oci:latest`` is not
+            return text
     return str(destination)
 
 
