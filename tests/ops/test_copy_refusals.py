@@ -141,7 +141,7 @@ CASES: list[tuple[tuple[str, str], Action, type[WherryError], str, str]] = [
     ),
     (
         BLOB, FixedReply(200, PAGE, b"<html></html>"), NetworkError,
-        "sent a web page, not a receipt for the blob", "in a browser",
+        "sent a web page, not a receipt for the upload", "in a browser",
     ),
     (
         BLOB, FixedReply(204), RegistryError,

@@ -18,7 +18,7 @@ _HINT = "many registries list their repositories only to administrators, or not 
 
 
 def list_catalog(registry: str, access: Access) -> list[str]:
-    """Return the names of a registry's repositories, without the host, as it orders them.
+    """Return a registry's repositories, without the host, in its order.
 
     Raises:
         InvalidReference: ``registry`` is not ``HOST[:PORT]``; no request is sent then.

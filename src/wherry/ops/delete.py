@@ -118,7 +118,7 @@ def delete(reference: Reference, access: Access, options: DeleteOptions) -> Dele
 def _delete_digest(
     editor: RepositoryEditor, reference: Reference, digest: Digest, options: DeleteOptions
 ) -> DeleteResult:
-    """Delete by digest, whatever tag is beside it; with ``force`` nothing is asked first."""
+    """Delete by digest, whatever tag is beside it; ``force`` asks nothing first."""
     media_type = "" if options.force else _resolve(editor, reference).media_type
     _delete(editor, digest)
     return DeleteResult(reference, digest, media_type, (), untag=False)
@@ -137,7 +137,7 @@ def _untag(editor: RepositoryEditor, reference: Reference, access: Access) -> De
 
 
 def _checked(reference: Reference, options: DeleteOptions) -> Reference:
-    """Return a reference with its default tag; raise `InvalidReference` without a tag to remove."""
+    """Return a reference with its default tag; raise `InvalidReference` for a bad one."""
     found = reference.with_default_tag()
     if options.untag and found.digest is not None:
         text = str(found)
@@ -174,7 +174,7 @@ def _find_tags(
     jobs: int,
     cancel: CancelToken,
 ) -> tuple[str, ...]:
-    """Return the tags that stand for a digest, in the registry's order, without ``known``."""
+    """Return the tags for a digest, in the registry's order, without ``known``."""
     tags = [tag for tag in editor.tags() if tag not in known]
     found: dict[str, NamedManifest | None] = {}
 

@@ -30,7 +30,7 @@ class StandIn(Record):
 
 
 def make_stand_in(media_type: str) -> StandIn:
-    """Make an image of docker's types if ``media_type`` is one of docker's, else of OCI's.
+    """Make an image of docker's types if ``media_type`` is docker's, else of OCI's.
 
     A random label of its config makes the digest unique.
     """

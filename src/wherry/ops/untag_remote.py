@@ -75,7 +75,7 @@ class _TagReplacement:
         self._check_removed()
 
     def _check_that_registry_deletes(self) -> None:
-        """Raise `RegistryError` if the registry deletes nothing, before the tag is touched.
+        """Raise `RegistryError` if the registry deletes nothing; touch no tag.
 
         Such a registry says so even of a digest that it does not have. Others say "not found".
         """

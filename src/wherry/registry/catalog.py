@@ -1,4 +1,4 @@
-"""Listing the repositories of a registry (Distribution's API, Listing Repositories)."""
+"""Listing the repositories of a registry (Distribution, "Listing Repositories")."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def unexpected_status_error(response: HttpResponse, body: bytes, where: Places) 
 def refusal_error(
     response: HttpResponse, body: bytes, where: Places, message: str, hint: str = ""
 ) -> RegistryError:
-    """Return the exception for a refusal that ``message`` describes; add what was said."""
+    """Return the exception for a refusal: ``message``, then what the server said."""
     codes, text = _describe(response, body)
     return _registry_error(response, codes, f"{message} ({text})", where, hint)
 

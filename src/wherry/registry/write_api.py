@@ -1,16 +1,16 @@
-"""The endpoints of the distribution protocol that write: one method is one endpoint."""
+"""The endpoints of the distribution protocol that write: one method for each."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from wherry.errors import Denied, IntegrityError, NotFound, RegistryError, Unauthorized
+from wherry.errors import Denied, IntegrityError, NotFound, Unauthorized
+from wherry.model import mediatype
 from wherry.model.digest import Digest
 from wherry.model.record import Record
 from wherry.registry.http.connect_errors import PrivateHost
 from wherry.registry.requester import Call
-from wherry.registry.status_errors import MAX_ERROR, error_for_response, refusal_error
 from wherry.registry.stored_digest import check_stored_digest, confirms_subject, named_digest
 from wherry.registry.upload_location import (
     UploadLocation,
@@ -18,7 +18,13 @@ from wherry.registry.upload_location import (
     private_upload_error,
     read_upload_state,
 )
-from wherry.registry.web_page import refuse_page
+from wherry.registry.write_answers import (
+    check_start,
+    check_success,
+    error_of,
+    is_confirmed,
+    not_stored,
+)
 
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
@@ -32,18 +38,10 @@ if TYPE_CHECKING:
 
 _OK, _CREATED, _ACCEPTED = 200, 201, 202
 _ABSENT = {401, 404, 405, 501}  # answers to HEAD; 401: see `Session.send`
-_REFUSALS = {400, 405, 406, 409, 411, 412, 413, 415, 416, 422, 501, 507}
-_TOO_LARGE = 413
-_TOO_LARGE_HINT = (
-    "a proxy in front of the registry may limit the size of requests "
-    "(in nginx: client_max_body_size)"
-)
-_NO_REPOSITORY_HINT = "some registries want the repository or its project to be created first"
 _SCHEMA1_HINT = (
     "many registries take no schema1; Distribution 2.8 takes it with "
     "REGISTRY_COMPATIBILITY_SCHEMA1_ENABLED=true"
 )
-_NOT_STORED = "the registry has not stored what was sent"
 _PUSH, _DELETE = "pull,push", "pull,push,delete"
 _OCTETS = {"Content-Type": "application/octet-stream"}
 
@@ -80,7 +78,7 @@ class WriteApi:
         if response.status in _ABSENT:
             return False
         if response.status != _OK:
-            raise self._error(response, self._blob(digest))
+            raise error_of(response, self._blob(digest), self.endpoint.name)
         return True
 
     def mount(self, digest: Digest, source: str, cancel: CancelToken) -> UploadState | None:
@@ -121,11 +119,7 @@ class WriteApi:
         self, path: str, digest: Digest, cancel: CancelToken, more_scopes: tuple[str, ...]
     ) -> UploadState | None:
         response = self._send("POST", path, cancel, more_scopes=more_scopes)
-        try:
-            self._check(response, self._blob(digest))
-        except NotFound as error:
-            error.hint = error.hint or _NO_REPOSITORY_HINT
-            raise
+        check_start(response, self._blob(digest), self.endpoint.name)
         if response.status == _CREATED:
             check_stored_digest(response, digest, self._blob(digest))
             return None
@@ -168,10 +162,10 @@ class WriteApi:
         response = self._send_to(
             location.with_digest(digest), "PUT", cancel, headers=_OCTETS, stream=body
         )
-        self._check(response, self._blob(digest), drains=False)
-        is_stored = self._is_confirmed(response, digest, "the blob", self._blob(digest))
+        where = self._blob(digest)
+        is_stored = is_confirmed(response, digest, "the upload", where, self.endpoint.name)
         if not is_stored and not self.has_blob(digest, cancel):
-            raise refusal_error(response, b"", self._blob(digest), _NOT_STORED)
+            raise not_stored(response, where)
 
     def get_upload_status(
         self, location: UploadLocation, digest: Digest, cancel: CancelToken
@@ -223,10 +217,11 @@ class WriteApi:
         headers = {"Content-Type": descriptor.media_type}
         headers |= {"If-Match": if_match} if if_match else {}
         response = self._send("PUT", path, cancel, headers=headers, body=raw)
-        self._check_manifest(response, descriptor, where)
-        is_stored = self._is_confirmed(response, digest, "the manifest", where)
+        hint = _SCHEMA1_HINT if descriptor.media_type in mediatype.SCHEMA1 else ""
+        host = self.endpoint.name
+        is_stored = is_confirmed(response, digest, "the manifest", where, host, hint)
         if not is_stored and self.head_manifest(tag or str(digest), cancel) != digest:
-            raise refusal_error(response, b"", where, _NOT_STORED)
+            raise not_stored(response, where)
         confirmed = response.header("OCI-Tag").split(",")
         return ManifestReceipt(
             tuple(filter(None, (one.strip() for one in confirmed))),
@@ -234,20 +229,18 @@ class WriteApi:
         )
 
     def head_manifest(self, tag_or_digest: str, cancel: CancelToken) -> Digest | None:
-        """Return the digest of a manifest by the word of the registry; None if there is none.
+        """Return the digest that a registry states for a manifest; None if there is none.
 
         What a digest was asked for has that digest. A registry that names no digest for a tag
         counts as one without that tag, and so does one that refuses HEAD.
         """
-        from wherry.model import mediatype
-
         headers = {"Accept": ", ".join(mediatype.ACCEPT)}
         response = self._send("HEAD", f"manifests/{tag_or_digest}", cancel, headers=headers)
         response.drain()
         if response.status in _ABSENT:
             return None
         if response.status != _OK:
-            raise self._error(response, (self._name,))
+            raise error_of(response, (self._name,), self.endpoint.name)
         named = named_digest(response)
         if ":" not in tag_or_digest:
             return named
@@ -284,10 +277,7 @@ class WriteApi:
 
     def _delete(self, path: str, where: Places, cancel: CancelToken) -> int:
         response = self._send("DELETE", path, cancel, actions=_DELETE)
-        if response.status in _REFUSALS:
-            said = response.read_secret(MAX_ERROR)
-            raise refusal_error(response, said, where, "the registry does not delete it")
-        self._check(response, where)
+        self._check(response, where, "does not delete it")
         return response.status
 
     def _send(
@@ -338,57 +328,9 @@ class WriteApi:
             raise private_upload_error(self.endpoint, location.url) from None
         return self._note_warnings(response)
 
-    def _check(
-        self,
-        response: HttpResponse,
-        where: Places,
-        what: str = "the upload",
-        *,
-        drains: bool = True,
-    ) -> None:
-        """Raise the error for a refusal of ``what``; else read the body, if that ``drains``."""
-        if response.status in _REFUSALS:
-            said = response.read_secret(MAX_ERROR)
-            hint = _TOO_LARGE_HINT if response.status == _TOO_LARGE else ""
-            message = f"the registry refuses {what}"
-            raise refusal_error(response, said, where, message, hint)
-        if not _OK <= response.status < _OK + 100:
-            raise self._error(response, where)
-        if drains:
-            response.drain()
-
-    def _check_manifest(
-        self, response: HttpResponse, descriptor: Descriptor, where: Places
-    ) -> None:
-        from wherry.model import mediatype
-
-        try:
-            self._check(response, where, "the manifest", drains=False)
-        except RegistryError as error:
-            if descriptor.media_type in mediatype.SCHEMA1:
-                error.hint = error.hint or _SCHEMA1_HINT
-            raise
-
-    def _is_confirmed(
-        self, response: HttpResponse, digest: Digest, what: str, where: Places
-    ) -> bool:
-        """Tell whether a success says that ``what`` is stored: 201, or another with its digest.
-
-        Raises:
-            NetworkError: It is a web page.
-            IntegrityError: Something else was stored.
-        """
-        if response.status == _CREATED:
-            response.drain()
-        else:
-            refuse_page(response, response.read(MAX_ERROR), where, f"a receipt for {what}")
-        check_stored_digest(response, digest, where)
-        return response.status == _CREATED or named_digest(response) == digest
-
-    def _error(self, response: HttpResponse, where: Places) -> Exception:
-        is_read = response.request.method == "HEAD"
-        body = b"" if is_read else response.read_secret(MAX_ERROR)
-        return error_for_response(response, body, where, self.endpoint.name)
+    def _check(self, response: HttpResponse, where: Places, refusal: str = "") -> None:
+        check_success(response, where, self.endpoint.name, refusal or "refuses the upload")
+        response.drain()
 
     def _blob(self, digest: Digest) -> Places:
         return (self._name, f"blob {digest}")

@@ -306,7 +306,7 @@ class _Execution:
             self._repair(node, put)
 
     def _repair(self, node: Node, put: Callable[[], None]) -> None:
-        """Send what the destination has lost since it was asked, and write the document again.
+        """Send what the destination has lost since it was asked, then the document.
 
         If that is not enough, the destination says that it has what it has lost: then all blobs
         of the document are sent.
