@@ -12,7 +12,6 @@ from wherry.model.config import ImageConfig, parse_config
 from wherry.model.manifest import Manifest
 from wherry.model.reference import Reference
 from wherry.store.images import ImageRecord
-from wherry.transfer.collect import Wanted, collect
 from wherry.transfer.graph import select_all
 
 if TYPE_CHECKING:
@@ -49,21 +48,9 @@ class StoreSink:
         self._host = host
 
     def resolve(self, name: str) -> Digest | None:
-        """Return the root that a name of the store stands for, or None.
-
-        An index of which the store has only some images counts as missing: a copy may add others.
-        """
+        """Return the root that a name of the store stands for, or None."""
         found = self._store.find(Reference.parse_new(name))
-        return found.root if found is not None and self._is_complete(found.root) else None
-
-    def _is_complete(self, root: Digest) -> bool:
-        """Tell whether everything below a root is stored."""
-        document = self._store.document
-        try:
-            nodes, _ = collect(root, document(root), Wanted(), document)
-        except (NotFound, Unsupported):
-            return False
-        return all(self._ingest.has(blob) for node in nodes for blob in node.blobs)
+        return None if found is None else found.root
 
     def name(self, name: str, root: Descriptor) -> None:
         """Record the images below a root that are complete, and pin a name on it.

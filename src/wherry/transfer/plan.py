@@ -256,7 +256,7 @@ class _Planner:
         request, documents = self._request, fields.get("documents", ())
         kept = fields.get("rewrite", Rewrite()).kept
         is_asked = request.format or request.compression or kept is not None
-        changed = _changed(documents) if is_asked else ()
+        changed = _changed(root, documents) if is_asked else ()
         return CopyPlan(
             source=request.source,
             destination=request.destination,
@@ -266,8 +266,9 @@ class _Planner:
         )
 
 
-def _changed(documents: Sequence[PlannedDocument]) -> Iterator[str]:
-    """Yield what a user should know about documents that change."""
+def _changed(root: Descriptor, documents: Sequence[PlannedDocument]) -> Iterator[str]:
+    """Yield that the digest of the root changes; the plan has the other digests that change."""
     for each in documents:
-        if each.target is not None and not each.is_unchanged:
-            yield f"{each.source.digest} becomes {each.target.digest}"
+        target = each.target
+        if each.source.digest == root.digest and target and target.digest != root.digest:
+            yield f"{root.digest} becomes {target.digest}"
