@@ -13,6 +13,8 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from plain_http import ask
 from wherry.model.tarsum import tar_sum
@@ -21,6 +23,7 @@ from wherry.testing import (
     Corrupt,
     Cut,
     CutRequest,
+    FakeRegistry,
     FakeV1Registry,
     Fault,
     FixedReply,
@@ -31,6 +34,7 @@ from wherry.testing import (
     tar_layer,
     v1_layer,
 )
+from wherry.testing._v1_checksums import tarsum
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,6 +47,12 @@ TOKEN = {"X-Docker-Token": "true"}
 LIST = JSON | TOKEN
 OCTETS = {"Content-Type": "application/octet-stream"}
 USERS = {"ann": "secret"}
+NAMES = st.lists(st.sampled_from(["a", ".", "..", "é" * 9, "n" * 60, "d"]), min_size=1).map(
+    "/".join
+)
+KINDS = st.sampled_from(
+    [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE]
+)
 
 
 @pytest.fixture
@@ -198,6 +208,19 @@ class TestPull:
             assert response.status == 302
             path = response.headers["Location"].removeprefix(registry.url)
             assert ask(registry.host, path)[1] == TOP.layer
+
+    def test_version_2_at_the_same_address(self) -> None:
+        v2 = FakeRegistry(users=USERS)
+        image = build_image(TARS)
+        v2.add_image("acme/app", image, "1")
+        with v2, FakeV1Registry(v2=v2) as registry:
+            registry.add_image("acme/old", IMAGE, "1")
+            assert ask(registry.host, "/v2/")[0].status == 401
+            path = "/v2/acme/app/manifests/1"
+            assert ask(registry.host, path, headers=basic())[1] == image.manifest.data
+            assert get(registry, "repositories/acme/old/tags/1")[0].status == 200
+            assert [each.status for each in registry.requests] == [401, 200, 200]
+            assert not v2.requests
 
 
 class TestPush:
@@ -502,6 +525,20 @@ class TestChecksums:
         layer = v1_layer(buffer.getvalue())
         announce(registry, layer)
         push_layer(registry.host, layer, {})
+
+    @given(st.lists(st.tuples(NAMES, KINDS, NAMES, st.integers(0, 2**33), st.binary()), max_size=8))
+    def test_both_agree_on_any_tar(self, members: list[tuple[str, bytes, str, int, bytes]]) -> None:
+        for format_ in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+            buffer = io.BytesIO()
+            with tarfile.open(fileobj=buffer, mode="w", format=format_) as archive:
+                for name, kind, other, number, content in members:
+                    info = tarfile.TarInfo(name)
+                    info.type, info.linkname, info.uname = kind, other, other
+                    info.mtime = info.uid = number
+                    info.size = len(content) if info.isreg() else 0
+                    archive.addfile(info, io.BytesIO(content))
+            raw = buffer.getvalue()
+            assert tarsum(b"{}", raw) == tar_sum(io.BytesIO(raw), b"{}")
 
 
 class TestBuilders:

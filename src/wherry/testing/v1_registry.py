@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
+    from wherry.testing.registry import FakeRegistry
+
 __all__ = ["FakeV1Registry"]
 
 _PING = re.compile(r"(?:/v1)?/_ping")
@@ -55,6 +57,8 @@ class FakeV1Registry(V1Content, HttpServer):
         ranges: Whether layers are served with ``Accept-Ranges: bytes`` and by ``Range``.
         redirect_layers_to: The ``url`` of another registry, to which requests for layers are
             redirected. It serves them without authentication.
+        v2: A registry of the version 2 protocol that answers for ``/v2/`` at this address too.
+            Start it as well if it has tokens or a storage.
         version: The value of ``X-Docker-Registry-Version``.
         tls: Files of a certificate chain and its key; None serves plain HTTP.
         client_ca: File of an authority; clients must then show a certificate that it signed.
@@ -76,6 +80,7 @@ class FakeV1Registry(V1Content, HttpServer):
         index: FakeV1Registry | None = None,
         ranges: bool = True,
         redirect_layers_to: str | None = None,
+        v2: FakeRegistry | None = None,
         version: str = "0.9.1",
         tls: tuple[Path | str, Path | str] | None = None,
         client_ca: Path | str | None = None,
@@ -89,6 +94,7 @@ class FakeV1Registry(V1Content, HttpServer):
         self.endpoints = list(endpoints) if endpoints is not None else [self.host]
         self.ranges = ranges
         self._redirect = redirect_layers_to
+        self._v2 = v2
         self.version = version
         if index is not None:
             self.images, self.lists, self.tags = index.images, index.lists, index.tags
@@ -106,6 +112,8 @@ class FakeV1Registry(V1Content, HttpServer):
 
     def answer(self, request: IncomingRequest) -> Reply:
         """Return the reply that the protocol asks for."""
+        if self._v2 is not None and request.path.startswith("/v2/"):
+            return self._v2.answer(request)
         reply = self._route(request)
         reply.headers.setdefault("X-Docker-Registry-Version", self.version)
         reply.headers.setdefault("X-Docker-Registry-Config", "common")
