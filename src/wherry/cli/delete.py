@@ -30,7 +30,10 @@ Examples:
 @click.command("delete", epilog=EXAMPLES)
 @click.argument("names", type=RegistryName(), nargs=-1, required=True, metavar="NAME…")
 @click.option(
-    "-f", "--force", is_flag=True, help="Do not look for other tags, which are deleted too."
+    "-f",
+    "--force",
+    is_flag=True,
+    help="Delete other tags of the image too, without a look at them.",
 )
 @click.option("--untag", is_flag=True, help="Remove only the tag; the image stays.")
 @click.option(
