@@ -38,6 +38,7 @@ from wherry.testing._v1_checksums import tarsum
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 TARS = [tar_layer({f"d{number}/": None, f"d{number}/f": b"x" * 700}) for number in range(3)]
 IMAGE = build_v1_image(TARS)
@@ -208,6 +209,14 @@ class TestPull:
             assert response.status == 302
             path = response.headers["Location"].removeprefix(registry.url)
             assert ask(registry.host, path)[1] == TOP.layer
+
+    def test_a_layer_in_a_file(self, registry: FakeV1Registry, tmp_path: Path) -> None:
+        registry.add_image("a", IMAGE)
+        file = tmp_path / "layer"
+        file.write_bytes(b"another layer")
+        registry.images[IMAGE.id].layer = file
+        assert get(registry, f"images/{IMAGE.id}/layer")[1] == b"another layer"
+        assert get(registry, f"images/{IMAGE.id}/json")[0].headers["X-Docker-Size"] == "13"
 
     def test_version_2_at_the_same_address(self) -> None:
         v2 = FakeRegistry(users=USERS)
@@ -394,6 +403,11 @@ class TestPush:
         result = put(registry.host, "repositories/other/tags/1", body, JSON)
         assert error(result) == (404, "Image not found")
 
+    def test_the_last_list_of_an_unknown_repository(self, registry: FakeV1Registry) -> None:
+        last = LIST | {"X-Docker-Endpoints": "x"}
+        result = put(registry.host, "repositories/a/b/images", b"[]", last)
+        assert error(result) == (404, "images not found")
+
     def test_other_methods(self, registry: FakeV1Registry) -> None:
         for path in ("repositories/a/b/tags/1", f"images/{TOP.id}/json", "repositories/a/b/"):
             assert ask(registry.host, f"/v1/{path}", "DELETE")[0].status == 405
@@ -488,6 +502,8 @@ class TestAccess:
             response, _ = put(registry.host, f"{path}/layer", pieces(layer.layer), OCTETS)
             result = put(registry.host, f"{path}/checksum", b"", checksums(layer))
             assert error(result) == (400, "Checksum not found in Cookie")
+            sent = checksums(layer) | {"Cookie": "session=unknown; \x01"}
+            assert put(registry.host, f"{path}/checksum", b"", sent)[0].status == 400
             cookie = {"Cookie": response.headers["Set-Cookie"].partition(";")[0]}
             sent = checksums(layer) | cookie
             assert put(registry.host, f"{path}/checksum", b"", sent)[0].status == 200
