@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import wherry
-from wherry.testing import FakeRegistry, build_image, build_index, tar_layer
+from wherry.testing import Action, FakeRegistry, Fault, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from wherry.testing._messages import IncomingRequest
 
 IMAGE = build_image([tar_layer({f"f{n}": os.urandom(20_000)}) for n in range(3)])
 ARM = build_image([tar_layer({"arm": b"1"})], architecture="arm64")
@@ -185,3 +187,32 @@ def test_a_damaged_blob_names_nothing(
         client.push(f"{pulled.host}/app:1", f"{target.host}/app:1")
     assert target.tags.get("app", {}) == {}
     assert target.manifests.get("app", {}) == {}
+
+
+class Truncate(Action):
+    """Cut a file short when a request arrives."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path, self._size = path, size
+
+    def bend(self, request: IncomingRequest) -> None:  # noqa: ARG002 - any request
+        self._path.chmod(0o600)
+        os.truncate(self._path, self._size)
+
+
+def test_a_stored_blob_that_ends_early_is_damaged(
+    client: wherry.Client, target: FakeRegistry
+) -> None:
+    """It is not a failure of the network, and is not tried again."""
+    image = build_image([tar_layer({"noise": os.urandom(40_000_000)})], compression="none")
+    layer = image.layers[0]
+    with FakeRegistry() as source:
+        source.add_image("app", image, "1")
+        client.pull(f"{source.host}/app:1")
+        path = client.store.path / "blobs" / layer.digest.replace(":", "/")
+        target.inject(Fault(Truncate(path, 30_000_000), method="PATCH"))
+        with pytest.raises(wherry.IntegrityError, match=r"it has 30,000,000 bytes") as caught:
+            client.push(f"{source.host}/app:1", f"{target.host}/app:1")
+    assert "the source is damaged" in caught.value.hint
+    assert target.tags == {}
+    assert [each.method for each in target.requests].count("PATCH") == 1

@@ -8,7 +8,6 @@ from wherry.archive.detect import check_ended
 from wherry.archive.files import MAX_DOCUMENTS
 from wherry.archive.select_image import ABORTING
 from wherry.content.events import Event, Status
-from wherry.content.retry import RetryPolicy
 from wherry.errors import (
     IntegrityError,
     InvalidDocument,
@@ -70,7 +69,7 @@ class ArchiveLoader:
             archive,
             archive.document,
             self._emitter,
-            options.copy.replace(policy=RetryPolicy(attempts=1)),
+            options.copy,
             cancel,
             sparse=files.ended,
         )

@@ -6,7 +6,6 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from wherry.content.read_blob import DAMAGED, read_blob
-from wherry.content.retry import RetryPolicy
 from wherry.content.verify import VerifiedLayer
 from wherry.errors import Cancelled, IntegrityError, NotFound, Unsupported, WherryError
 from wherry.model.config import parse_config
@@ -81,8 +80,6 @@ class ImagePuller:
         self._ingest = ingest
         self._source = source
         self._emitter = emitter
-        if not source.remote:  # a second attempt would read the same bytes
-            options = options.replace(policy=RetryPolicy(attempts=1))
         self._options = options
         self._cancel = cancel
         self._verify_signatures = verify_signatures

@@ -7,7 +7,6 @@ import itertools
 import threading
 from typing import TYPE_CHECKING, cast
 
-from wherry.content.retry import RetryPolicy
 from wherry.errors import IntegrityError, NotFound, RegistryError, Unsupported
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import Index
@@ -125,8 +124,6 @@ class _Execution:
         self._ends = ends
         self._source = ends.source
         self._sink = ends.sink
-        if not ends.source.remote:  # a second attempt would read the same bytes
-            options = options.replace(policy=RetryPolicy(attempts=1))
         self._options = options
         blobs = [step.source for step in plan.blobs]
         self._mover = BlobMover(ends.source, ends.sink, options, progress, blobs)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from wherry.content.protocols import Busy, blob_of
+from wherry.content.protocols import Blob, Busy, blob_of
 from wherry.transfer.resume import resuming_blob
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Blob, ContentSink, Receipt, Source
+    from wherry.content.protocols import ContentSink, Receipt, Source
     from wherry.model.descriptor import Descriptor
     from wherry.transfer.copy_options import CopyOptions
     from wherry.transfer.parallel_download import ParallelDownloads
@@ -51,16 +51,19 @@ class BlobMover:
             self._splitter = ParallelDownloads(source, options.split)
 
     def open(self, blob: Descriptor, cancel: CancelToken, *, is_config: bool) -> Blob:
-        """Return a blob of the source whose stream resumes after failures."""
+        """Return a blob of the source; the stream of a remote one resumes after failures."""
+        source = self._source
         if blob.data is not None:  # embedded in the manifest
             return blob_of(blob, blob.data).replace(exact=is_config)
+        if not source.remote:  # a second attempt would read the same bytes
+            return Blob(blob, lambda at, _: source.open(blob, at, cancel), exact=is_config)
         tell = functools.partial(self._progress.report_retry, None if is_config else blob)
         if is_config:
-            found = resuming_blob(self._source, blob, self._policy, cancel, tell)
+            found = resuming_blob(source, blob, self._policy, cancel, tell)
             return found.replace(exact=True)
         if self._splitter is not None and (blob.size or 0) >= SPLITTABLE:
             return self._splitter.blob(blob, self._policy, cancel, tell)
-        return resuming_blob(self._source, blob, self._policy, cancel, tell)
+        return resuming_blob(source, blob, self._policy, cancel, tell)
 
     def put(
         self,
