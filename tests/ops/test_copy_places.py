@@ -114,6 +114,14 @@ def test_a_damaged_source(
     assert client.raw_config(target) == IMAGE.config.data
 
 
+@pytest.mark.parametrize("kind", ["docker://", "oci", "oci-archive", "dir", "store"])
+def test_uncompressed_layers_are_said_to_be(client: Client, places: Places, kind: str) -> None:
+    """Skopeo shows layers of docker archives as compressed; a copy says the truth."""
+    source, target = places.source("docker-archive", "docker"), places.target(kind)
+    client.copy(source, target, compression="none")
+    assert client.validate(target).findings == []
+
+
 def test_success_is_reported_when_the_place_is_complete(client: Client, tmp_path: Path) -> None:
     """Another process makes the directory before this one gives it its name."""
     target = tmp_path / "target"

@@ -105,10 +105,18 @@ class SourceImage(Record):
 
 
 @contextlib.contextmanager
-def open_image(address: Address, access: Access) -> Iterator[SourceImage]:
+def open_image(
+    address: Address, access: Access, *, true_types: bool = False
+) -> Iterator[SourceImage]:
     """Open an image wherever it is and read its root document.
 
     Errors of the block name the image if it is missing or not for the platform.
+
+    Args:
+        address: Where the image is.
+        access: What opening takes.
+        true_types: Whether manifests of docker archives say that layers are uncompressed;
+            otherwise they have the bytes and the digest that skopeo shows.
 
     Raises:
         NotFound: There is no such image.
@@ -119,7 +127,7 @@ def open_image(address: Address, access: Access) -> Iterator[SourceImage]:
         WherryError: The registry does not serve the image.
     """
     try:
-        with _open(address, access) as image:
+        with _open(address, access, true_types=true_types) as image:
             yield image
     except (PlatformMismatch, Unsupported, InvalidDocument) as error:
         repository = "" if address.reference is None else address.reference.name
@@ -136,7 +144,7 @@ def _familiar_name(address: Address) -> str:
 
 
 @contextlib.contextmanager
-def _open(address: Address, access: Access) -> Iterator[SourceImage]:
+def _open(address: Address, access: Access, *, true_types: bool) -> Iterator[SourceImage]:
     match address.where:
         case Where.REGISTRY:
             assert address.reference is not None  # noqa: S101 - `Address.parse` sees to it
@@ -146,7 +154,7 @@ def _open(address: Address, access: Access) -> Iterator[SourceImage]:
         case Where.ANY:
             yield _from_anywhere(address, access)
         case _:
-            with open_archive(address, access.cancel) as archive:
+            with open_archive(address, access.cancel, true_types=true_types) as archive:
                 root = archive.resolve(address)
                 document = archive.document(root.digest)
                 original = partial(archive.original, root)
@@ -194,7 +202,9 @@ def open_repository(reference: Reference, access: Access) -> Repository:
 
 
 @contextlib.contextmanager
-def open_archive(address: Address, cancel: CancelToken) -> Iterator[Archive]:
+def open_archive(
+    address: Address, cancel: CancelToken, *, true_types: bool = False
+) -> Iterator[Archive]:
     """Open an archive or layout; raises `NotFound`, `StoreError` and the like."""
     from wherry.archive.dir import FlatDirectory
     from wherry.archive.directory_files import DirectoryFiles
@@ -212,7 +222,7 @@ def open_archive(address: Address, cancel: CancelToken) -> Iterator[Archive]:
             case Where.DIR:
                 yield FlatDirectory(files)
             case Where.DOCKER_ARCHIVE:
-                yield docker_archive(files, cancel)
+                yield docker_archive(files, cancel, true_types=true_types)
             case _:
                 yield OciLayout(files)
 
