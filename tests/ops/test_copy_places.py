@@ -10,7 +10,7 @@ from copy_places import IMAGE, IMAGES, INDEX, SOURCES, TARGETS, Places
 from wherry.content.events import Event, Status
 from wherry.errors import IntegrityError, InvalidDocument, NotFound, StoreError
 from wherry.model.address import Address, Where
-from wherry.testing import Delay, FakeRegistry, Fault
+from wherry.testing import Delay, FakeRegistry, Fault, build_image, tar_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,6 +120,20 @@ def test_uncompressed_layers_are_said_to_be(client: Client, places: Places, kind
     source, target = places.source("docker-archive", "docker"), places.target(kind)
     client.copy(source, target, compression="none")
     assert client.validate(target).findings == []
+
+
+def test_a_docker_archive_of_layers_with_wrong_types(client: Client, tmp_path: Path) -> None:
+    """Whether a layer is compressed is told by its DiffID, not by its type."""
+    kinds = ["gzip", "none"]
+    types = [f"application/vnd.oci.image.layer.v1.tar{suffix}" for suffix in ("", "+gzip")]
+    tars = [tar_layer({name: b"1"}) for name in "ab"]
+    image = build_image(tars, compression=kinds, layer_media_types=types)
+    target = f"docker-archive:{tmp_path / 'target'}:app:1"
+    with FakeRegistry() as registry:
+        registry.add_image("app", image, "1")
+        client.copy(f"{registry.host}/app:1", target)
+    assert client.raw_config(target) == image.config.data
+    assert [each for each in client.validate(target).findings if each.error] == []
 
 
 def test_success_is_reported_when_the_place_is_complete(client: Client, tmp_path: Path) -> None:

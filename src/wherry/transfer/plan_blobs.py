@@ -118,7 +118,7 @@ class BlobPlanner:
         if not isinstance(manifest, Manifest) or manifest.artifact is not None:
             return
         for layer in manifest.layers:
-            compression = self._compression(layer)
+            compression = self._compression(node, layer)
             if compression is None:
                 continue
             self.conversions[layer.digest] = compression
@@ -126,12 +126,13 @@ class BlobPlanner:
             if known is not None:
                 self.packed[layer.digest] = known
 
-    def _compression(self, layer: Descriptor) -> Compression | None:
+    def _compression(self, node: Node, layer: Descriptor) -> Compression | None:
         """Return how a layer is compressed anew, or None to leave it as it is."""
         packing = layer_packing(layer.media_type)
         wanted = self._request.compression
-        if self._sink.layer_compression == "none":
-            wanted = Compression("none")
+        if self._sink.layer_compression == "none":  # by their DiffIDs, whatever the types say
+            is_plain = layer.digest == self._diff_ids.find(node, layer)
+            wanted, packing = Compression("none"), "none" if is_plain else ""
         elif wanted is None and self._request.packs_plain and packing == "none":
             wanted = None if self._memory.is_from_registry(layer.digest) else GZIP
         if wanted is None or wanted.kind in {"keep", packing}:
