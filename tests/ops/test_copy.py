@@ -12,7 +12,17 @@ import pytest
 import wherry
 from wherry.model.address import Address
 from wherry.ops.copy import destination_text
-from wherry.testing import FakeRegistry, Fault, FixedReply, build_image, build_index, tar_layer
+from wherry.testing import (
+    FakeRegistry,
+    Fault,
+    FixedReply,
+    build_image,
+    build_index,
+    build_schema1,
+    make_key,
+    sha256,
+    tar_layer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -356,6 +366,18 @@ def test_schema1_at_last(
     image = client.pull(f"{target.host}/old:1", store=tmp_path / "store")
     assert image.digest == done.root.digest
     assert [str(each) for each in image.config.diff_ids] == list(IMAGE.diff_ids)
+
+
+def test_schema1_into_a_store(source: FakeRegistry, tmp_path: Path) -> None:
+    key = make_key("ES256")
+    old = build_schema1([IMAGE.layers[0].data], keys=[("ES256", key)])
+    source.add_blob(IMAGE.layers[0].data)
+    digest = sha256(old.payload)
+    source.add_manifest("old", old.manifest.data, old.manifest.media_type, "1", digest=digest)
+    with wherry.Client(store=tmp_path / "store") as client:
+        with pytest.raises(wherry.Unsupported, match="the store cannot hold docker's schema1"):
+            client.copy(f"{source.host}/old:1", "store:old:1")
+        assert client.store.images() == []
 
 
 def test_the_output_says_that_a_digest_changes(

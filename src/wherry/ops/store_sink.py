@@ -8,6 +8,7 @@ from wherry.content.budget import Budget
 from wherry.content.protocols import Receipt
 from wherry.content.verify import check_rootfs
 from wherry.errors import NotFound, Unsupported
+from wherry.model import mediatype
 from wherry.model.config import ImageConfig, parse_config
 from wherry.model.manifest import Manifest
 from wherry.model.reference import Reference
@@ -15,6 +16,9 @@ from wherry.store.images import ImageRecord
 from wherry.transfer.graph import select_all
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wherry.content.cancel import CancelToken
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
     from wherry.model.platform import Platform
@@ -42,10 +46,29 @@ class StoreSink:
     def __init__(self, store: LocalStore, ingest: Ingest, host: Platform) -> None:
         self.label = ingest.label
         self.image_limit = ingest.image_limit
-        self.has, self.put, self.put_document = ingest.has, ingest.put, ingest.put_document
+        self.has, self.put = ingest.has, ingest.put
         self._store = store
         self._ingest = ingest
         self._host = host
+
+    def put_document(
+        self,
+        descriptor: Descriptor,
+        raw: bytes,
+        children: Sequence[tuple[Digest, bool]],
+        cancel: CancelToken,
+    ) -> None:
+        """Store a document after what it names; idempotent.
+
+        Raises:
+            Unsupported: The document is in docker's schema1 format.
+        """
+        if descriptor.media_type.lower() in mediatype.SCHEMA1:
+            raise Unsupported(
+                "the store cannot hold docker's schema1 format",
+                hint="`wherry pull` converts the image",
+            )
+        self._ingest.put_document(descriptor, raw, children, cancel)
 
     def resolve(self, name: str) -> Digest | None:
         """Return the root that a name of the store stands for, or None."""
@@ -78,10 +101,7 @@ class StoreSink:
         fetch = Budget().limit(self._store.document)
         every = select_all(root, self._store.document(root), fetch, sparse=True)
         found = [(each.manifest, each.digest) for each in every]
-        manifests = [(each, digest) for each, digest in found if isinstance(each, Manifest)]
-        if not manifests:
-            raise Unsupported("schema1 has to be converted before it can be stored")
-        return manifests
+        return [(each, digest) for each, digest in found if isinstance(each, Manifest)]
 
     def _record(self, digest: Digest, manifest: Manifest, config: ImageConfig) -> ImageRecord:
         facts = {layer.digest: self._store.facts(layer.digest) for layer in manifest.layers}
