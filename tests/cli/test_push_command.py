@@ -21,7 +21,6 @@ from wherry.testing import (
     build_image,
     docker_files,
     tar_layer,
-    write_files,
 )
 
 if TYPE_CHECKING:
@@ -103,11 +102,16 @@ def test_all_tags(wherry: Wherry, pulled: str, fake: FakeRegistry, store: librar
 
 
 def test_an_archive_is_pushed(wherry: Wherry, fake: FakeRegistry, tmp_path: Path) -> None:
-    write_files(tmp_path / "layout", docker_files(IMAGE, TARS[:2]))
     archive = tmp_path / "saved.tar"
     archive.write_bytes(tar_layer(docker_files(IMAGE, TARS[:2])))
-    done = wherry("push", f"docker-archive:{archive}", f"{fake.host}/from/archive:1")
+    address = f"docker-archive:{archive}"
+    done = wherry("push", "--progress=json", address, f"{fake.host}/from/archive:1")
     assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert "2 layers: 2 to convert and send (" in events[0]["message"]
+    own = [event for event in events if event.get("digest") == IMAGE.diff_ids[0]]
+    assert [event["total"] for event in own if event["status"] == "packing"][:1] == [len(TARS[0])]
+    assert own[-1]["status"] == "pushed"
     digest = pushed(fake, "from/archive", "1")
     assert done.stdout == f"{digest}\n"
     manifest = json.loads(fake.manifests["from/archive"][digest][0])
