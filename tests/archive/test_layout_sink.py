@@ -117,7 +117,12 @@ def test_adding_to_a_layout(tmp_path: Path) -> None:
 def test_a_layout_of_other_tools_keeps_what_it_has(tmp_path: Path) -> None:
     path = write_files(tmp_path / "layout", layout_files({"t1": ONE}))
     index = json.loads((path / "index.json").read_bytes())
-    foreign = {"mediaType": "application/x", "digest": "sha256:" + "0" * 64, "size": 3, "x": [1]}
+    foreign = {
+        "mediaType": "application/x",
+        "digest": "sha256:" + "0" * 64,
+        "size": 3,
+        "x": [1.5, 10**30],
+    }
     index |= {"annotations": {"of": "the index"}, "more": 1}
     index["manifests"] = [foreign, "odd", *index["manifests"]]
     (path / "index.json").write_text(json.dumps(index))

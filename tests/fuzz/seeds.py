@@ -279,6 +279,11 @@ def seeds(target: str) -> Sequence[bytes]:
                 b"\x16\x03\x03\x00\x31\x02\x00\x00\x2d\x03\x03",
             )
         ],
+        "written_layouts": [
+            layout_files({"fuzz/app:1": _IMAGE, "": _IMAGE})["index.json"],
+            b'{"manifests": [{"annotations": {"a": "b"}, "digest": "sha256:0", "x": 1.5}]}',
+            _indexed(),
+        ],
         "layouts": [
             targets.BREAK.join(
                 [

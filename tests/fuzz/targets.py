@@ -374,7 +374,24 @@ def layouts(data: bytes) -> bool:
         command("validate", address)
         command("referrers", address)
         command("inspect", "--all-platforms", address)
+        for form in ("oci-archive", "docker-archive"):
+            command("copy", "-q", address, f"{form}:{home().path}/copied")
     return inspected
+
+
+def written_layouts(data: bytes) -> bool:
+    """Copy an image into a layout with this ``index.json``."""
+    source, directory = home().path / "source", home().path / "written"
+    home().put("source/version", b"Directory Transport Version: 1.1\n")
+    home().put("source/manifest.json", SMALL_MANIFEST)
+    home().put(f"source/{hashlib.sha256(SMALL_CONFIG).hexdigest()}", SMALL_CONFIG)
+    shutil.rmtree(directory, ignore_errors=True)
+    home().put("written/oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+    home().put("written/index.json", data)
+    written = command("copy", "-q", f"dir:{source}", f"oci:{directory}:fuzz")
+    if written and not command("config", f"oci:{directory}:fuzz"):
+        raise Finding("the image that was written cannot be read")
+    return written
 
 
 # Commands that read servers
@@ -514,6 +531,7 @@ COMMANDS: dict[str, Callable[[bytes], object]] = {
     "archives": archives,
     "imports": imports,
     "layouts": layouts,
+    "written_layouts": written_layouts,
     "pull": _against_server("pull", "-q", "HOST/app:t"),
     "inspect": _against_server("inspect", "HOST/app:t"),
     "tags": _against_server("tags", "HOST/app"),

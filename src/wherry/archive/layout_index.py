@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from wherry.archive.formats import name_annotations
 from wherry.archive.layout_names import parse_layout_name
-from wherry.archive.oci import IMAGE_NAME, INDEX, ORIGINAL, REF_NAME
-from wherry.errors import InvalidDigest
-from wherry.model import gojson
+from wherry.archive.oci import IMAGE_NAME, INDEX, ORIGINAL, REF_NAME, load_index
+from wherry.errors import InvalidDigest, InvalidDocument
 from wherry.model._fields import load_object
 from wherry.model.digest import Digest
 
@@ -25,13 +25,18 @@ def read_index(raw: bytes | None) -> dict[str, Any]:
     """Parse an ``index.json``; None stands for that of an empty layout.
 
     Raises:
-        InvalidDocument: It is not an object with a list of entries.
+        InvalidDocument: It is not an object with a list of entries, or has a number that cannot
+            be written again.
     """
     if raw is None:
         return {"schemaVersion": 2, "manifests": []}
-    fields = load_object(raw, INDEX, max_depth=_MAX_DEPTH)
-    entries = fields.array("manifests")
-    return {**fields.value, "manifests": list(entries)}
+    load_object(raw, INDEX, max_depth=_MAX_DEPTH).array("manifests")
+    index = load_index(raw)
+    try:
+        json.dumps(index, allow_nan=False)
+    except ValueError as error:
+        raise InvalidDocument(f"{INDEX} cannot be changed: {error}") from None
+    return index | {"manifests": index.get("manifests") or []}
 
 
 def find_root(index: dict[str, Any], name: str) -> tuple[Digest, Digest | None] | None:
@@ -67,7 +72,7 @@ def name_roots(index: dict[str, Any], names: Iterable[tuple[str, ListedRoot]]) -
     """
     for name, root in names:
         _name(index["manifests"], name, root)
-    return gojson.encode(index).encode("utf-8")
+    return json.dumps(index, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
 
 
 def _name(entries: list[Any], name: str, root: ListedRoot) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING
 
+from wherry.archive.directory_files import DirectoryFiles
 from wherry.archive.directory_sink import DirectorySink
 from wherry.archive.formats import MARK_ENTRY
 from wherry.archive.layout_index import find_root, name_roots, read_index
@@ -15,11 +17,10 @@ from wherry.archive.layout_roots import (
     is_original,
     list_root,
 )
-from wherry.archive.oci import INDEX, MARK
+from wherry.archive.oci import INDEX, MARK, OciLayout, check_version
 from wherry.archive.oci_archive_sink import check_type
 from wherry.archive.output_directory import OutputDirectory
-from wherry.errors import InvalidDigest, InvalidDocument, NotFound, StoreError, Unsupported
-from wherry.model._fields import load_object
+from wherry.errors import InvalidDigest, InvalidDocument, NotFound, StoreError, WherryError
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.manifest import parse_verified
@@ -54,8 +55,21 @@ class LayoutSink(DirectorySink):
             hint = "choose another place, or empty it"
             raise StoreError(message, hint=hint).within(self.label)
         if raw is not None:
-            _check_version(raw, self.label)
-            self._read_index()
+            self._check_readable(raw)
+
+    def _check_readable(self, mark: bytes) -> None:
+        """Raise an error if the layout is one that wherry cannot read.
+
+        A tool that was interrupted may not have written ``index.json`` yet.
+        """
+        if self._directory.read("", INDEX) is None:
+            try:
+                check_version(mark)
+            except WherryError as error:
+                raise error.within(self.label) from None
+        else:
+            with contextlib.closing(DirectoryFiles(self.label)) as files:
+                OciLayout(files)
 
     def _read_index(self) -> dict[str, object]:
         try:
@@ -171,13 +185,3 @@ class LayoutSink(DirectorySink):
             self._write_names(self._directory)
         finally:
             made.close()
-
-
-def _check_version(raw: bytes, path: str) -> None:
-    try:
-        version = load_object(raw, MARK, max_depth=8).text("imageLayoutVersion")
-    except InvalidDocument as error:
-        raise error.within(path) from None
-    if version.partition(".")[0] != "1":
-        message = f"OCI layouts of version {version[:20]!r} are not supported"
-        raise Unsupported(message).within(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wherry.archive.archive import Archive
 from wherry.archive.detect import check_ended, no_archive
@@ -64,10 +64,7 @@ class OciLayout(Archive):
             if not has(self._files, name):
                 raise no_archive(path, f"is not an OCI layout: there is no {name} in it")
         try:
-            mark = load_object(read(self._files, MARK), MARK, max_depth=_MAX_DEPTH)
-            version = mark.text("imageLayoutVersion")
-            if version.partition(".")[0] != "1":
-                raise Unsupported(f"OCI layouts of version {version[:20]!r} are not supported")
+            check_version(read(self._files, MARK))
             return self._parse_index(read(self._files, INDEX))
         except WherryError as error:
             raise error.within(path) from None
@@ -77,9 +74,8 @@ class OciLayout(Archive):
 
         Engines write ``null`` instead of an empty list.
         """
-        fields = load_object(raw, INDEX, max_depth=_MAX_DEPTH)
-        entries = fields.array("manifests")
-        rest = {key: value for key, value in fields.value.items() if key != "manifests"}
+        entries = load_object(raw, INDEX, max_depth=_MAX_DEPTH).array("manifests")
+        rest = {key: value for key, value in load_index(raw).items() if key != "manifests"}
         kind: dict[str, list[object]] = (
             {} if {"config", "layers", "fsLayers"} & set(rest) else {"manifests": []}
         )
@@ -207,6 +203,26 @@ class OciLayout(Archive):
                 entry = image.found._replace(artifact_type=kind, annotations=document.annotations)
                 found.setdefault(document.subject.digest, []).append(entry)
         return found
+
+
+def load_index(raw: bytes) -> dict[str, Any]:
+    """Return the fields of a checked ``index.json``, with numbers as they are.
+
+    Raises:
+        InvalidDocument: A number has more than 4,300 digits.
+    """
+    try:
+        found: dict[str, Any] = json.loads(raw)
+    except ValueError as error:
+        raise InvalidDocument(f"{INDEX} is not JSON: {error}") from None
+    return found
+
+
+def check_version(mark: bytes) -> None:
+    """Raise `Unsupported` or `InvalidDocument` for an ``oci-layout`` of another version."""
+    version = load_object(mark, MARK, max_depth=_MAX_DEPTH).text("imageLayoutVersion")
+    if version.partition(".")[0] != "1":
+        raise Unsupported(f"OCI layouts of version {version[:20]!r} are not supported")
 
 
 def _is_platform(image: ListedImage) -> bool:

@@ -294,7 +294,10 @@ def _make_named(directory: int) -> tuple[int, str]:
     while True:
         name = _new_name()
         os.mkdir(name, dir_fd=directory)
-        lock = os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=directory)
+        try:
+            lock = os.open(name, _LOOK | os.O_DIRECTORY, dir_fd=directory)
+        except FileNotFoundError:  # another process has removed it
+            continue
         if _lock(lock) and _is_at(lock, directory, name):
             return lock, name
         os.close(lock)
