@@ -29,6 +29,7 @@ from wherry.testing import (
     build_image,
     build_index,
     make_certificate,
+    sha256,
     tar_layer,
 )
 
@@ -252,6 +253,21 @@ def test_a_registry_that_takes_no_sparse_index(
             )
         assert "--all-platforms" in caught.value.hint
         assert target.tags.get("app", {}) == {}
+
+
+def test_a_registry_that_takes_no_foreign_layers(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry
+) -> None:
+    """Distribution 2.8 answers 500 to addresses that its settings do not allow."""
+    kind = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    layer = {"mediaType": kind, "size": 9, "digest": sha256(b"elsewhere")}
+    layers = [layer | {"urls": ["http://localhost/layer"]}]
+    image = build_image([], style="docker", manifest_extra={"layers": layers})
+    source.add_image("app", image, "foreign")
+    target.inject(Fault(FixedReply(500), method="PUT", path="/manifests/"))
+    with pytest.raises(RegistryError) as caught:
+        client.copy(f"{source.host}/app:foreign", f"{target.host}/app:1")
+    assert "layers at other addresses" in caught.value.hint
 
 
 def test_a_registry_that_takes_no_schema1(

@@ -109,6 +109,20 @@ def test_a_sparse_index_is_pushed_as_the_image_that_is_there(
     assert str(done.root.digest) == INDEX.digest
 
 
+def test_a_sparse_index_is_pushed_sparse(client: wherry.Client) -> None:
+    """The store has one image of two."""
+    arm = build_image([tar_layer({"arm": b"1"})], architecture="arm64")
+    platforms = [{"os": "linux", "architecture": each} for each in ("amd64", "arm64")]
+    index = build_index(list(zip([IMAGE, arm], platforms, strict=True)))
+    with FakeRegistry() as source, FakeRegistry(takes_sparse=True) as sparse:
+        source.add_image("app", index, "1")
+        name = f"{source.host}/app:1"
+        client.pull(name, platform="linux/arm64")
+        done = client.push(name, f"{sparse.host}/app:1", sparse=True)
+        assert str(done.root.digest) == index.digest
+        assert set(sparse.manifests["app"]) == {index.digest, arm.digest}
+
+
 def test_plain_layers_are_compressed_once(
     client: wherry.Client, loaded: str, target: FakeRegistry
 ) -> None:

@@ -58,7 +58,8 @@ def open_copy_source(
     """Open an image to copy.
 
     Without a platform, a registry's index is copied as the image for this machine. Of other
-    places the whole index is copied if all of it is there, or else the image that is.
+    places the whole index is copied if all of it is there, or if it is copied sparse, or else
+    the image that is there.
 
     Args:
         address: Where the image is.
@@ -143,7 +144,7 @@ def _choose_local(image: SourceImage, choice: CopyChoice) -> CopySource:
     if not isinstance(document, Index) or choice.platforms or choice.all_platforms:
         return _local(image, image.digest, _wanted(choice, ()), ())
     held = PartialIndex(image, image.digest, document)
-    if held.digest == image.digest:
+    if held.digest == image.digest or choice.sparse:
         return _local(image, image.digest, _wanted(choice, ()), ())
     if image.shown is not None:
         note = f"copied as {image.shown}: the other images of the index are not there"

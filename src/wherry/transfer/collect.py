@@ -65,7 +65,8 @@ class Wanted(Record):
     Attributes:
         platforms: The platforms; empty means all.
         several: Whether the caller asked for a list, so that an index stays an index.
-        sparse: Keep an index as it is, although only some of its images are copied.
+        sparse: Keep an index as it is, although only some of its images are copied: those of
+            the platforms, or without platforms those that the source has.
         attestations: Whether to copy the attestations of the images.
     """
 
@@ -132,9 +133,10 @@ def _collect_all(
 ) -> Collection:
     found: dict[Digest, Node] = {}
     dropped = False
+    missing: NotFound | None = None
 
     def visit(at: Digest, index: Index, depth: int) -> None:
-        nonlocal dropped
+        nonlocal dropped, missing
         if depth > MAX_NESTING:
             raise InvalidDocument(f"indexes are nested deeper than {MAX_NESTING}")
         for entry in index.manifests:
@@ -143,7 +145,13 @@ def _collect_all(
             if entry.is_attestation and not wanted.attestations:
                 dropped = True
                 continue
-            child = _fetch(entry, fetch)
+            try:
+                child = _fetch(entry, fetch)
+            except NotFound as error:
+                missing = error
+                if not wanted.sparse:
+                    raise
+                continue
             if isinstance(child, Index):
                 visit(entry.digest, child, depth + 1)
             else:
@@ -151,6 +159,8 @@ def _collect_all(
         found[at] = node_of(at, index)
 
     visit(digest, document, 1)
+    if missing is not None and all(isinstance(each.document, Index) for each in found.values()):
+        raise missing
     kept = frozenset(found) if dropped and not wanted.sparse else None
     return Collection(tuple(found.values()), kept)
 

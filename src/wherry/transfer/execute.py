@@ -36,6 +36,10 @@ _SPARSE_HINT = (
     "the index lists images that were not copied: copy all of them (--all-platforms), or "
     "make a smaller index (without --sparse)"
 )
+_FOREIGN_HINT = (
+    "the image has layers at other addresses, and a registry may refuse those "
+    "(Distribution: validation.manifests.urls)"
+)
 _MISSING_CONTENT = {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"}  # OCI distribution spec, error codes
 
 
@@ -295,8 +299,8 @@ class _Execution:
         try:
             put()
         except (RegistryError, NotFound) as error:
+            error.hint = error.hint or _hint(node, written)
             if _lacks_images(node, written):
-                error.hint = error.hint or _SPARSE_HINT
                 raise
             if not _MISSING_CONTENT.intersection(error.codes):
                 raise
@@ -337,6 +341,13 @@ class _Execution:
             self._move(step, cancel, asks=asks)
         elif not asks or not self._sink.has(self._targets[step.source.digest]):
             self._convert(conversion, cancel, asks=asks)
+
+
+def _hint(node: Node, written: AbstractSet[Digest]) -> str:
+    """Return what to try when a destination refuses a document."""
+    if _lacks_images(node, written):
+        return _SPARSE_HINT
+    return _FOREIGN_HINT if any(blob.urls for blob in node.blobs) else ""
 
 
 def _lacks_images(node: Node, written: AbstractSet[Digest]) -> bool:
