@@ -356,6 +356,14 @@ def test_a_remote_image_is_read_without_the_store(fake: FakeRegistry, command: s
     assert not {name for name in loaded if name.startswith(("sqlite3", "wherry.store"))}
 
 
+def test_a_copy_between_registries_does_not_load_the_store(fake: FakeRegistry) -> None:
+    fake.add_image("app", build_image([tar_layer({"a": b"x"})]), "t")
+    loaded = loaded_by("-m", "wherry", "copy", f"{fake.host}/app:t", f"{fake.host}/other:t")
+    assert "other" in fake.tags
+    assert not {name for name in loaded if name.startswith(("sqlite3", "wherry.store"))}
+    assert not loaded & {"importlib.metadata", "logging", "difflib", "rich", "tempfile", "tarfile"}
+
+
 def test_every_public_name_is_where_the_library_says() -> None:
     assert all(hasattr(wherry, name) for name in wherry.__all__)
     assert set(wherry.__all__) <= set(dir(wherry))
