@@ -70,6 +70,10 @@ class _Blocks:
     def compress(self, data: memoryview) -> bytes:
         found = []
         while data:
+            if not self._filled and len(data) >= _BLOCK:
+                found.append(self._compressor.compress(data[:_BLOCK]))
+                data = data[_BLOCK:]
+                continue
             count = min(len(data), _BLOCK - self._filled)
             self._block[self._filled : self._filled + count] = data[:count]
             self._filled += count

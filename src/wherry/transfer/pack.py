@@ -9,7 +9,7 @@ import io
 import os
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from wherry.content.codec import PeekedSource, detect
+from wherry.content.codec import LONGEST_MAGIC, detect
 from wherry.content.compress import compressor
 from wherry.content.pipeline import Limits
 from wherry.content.protocols import Blob, Opened
@@ -105,14 +105,12 @@ def _follow(
 
     The digest of a layer that is not compressed is its DiffID, so it is hashed once.
     """
-    replay = PeekedSource(source)
-    if detect(replay.head) is not None or source.digest.algorithm != algorithm:
+    if detect(source.peek()) is not None or source.digest.algorithm != algorithm:
         return follow_growing(
-            replay, lambda: limits.raw.of(source.size), cancel.check, algorithm, add
+            source, lambda: limits.raw.of(source.size), cancel.check, algorithm, add
         )
-    buffer = memoryview(bytearray(_CHUNK))
-    while count := replay.readinto(buffer):
-        add(buffer[:count])
+    while data := source.take(_CHUNK):
+        add(memoryview(data))
     return source.digest, source.size
 
 
@@ -131,15 +129,34 @@ class _LayerReader(io.RawIOBase):
         self._on_bytes = on_bytes
         self._hash = self.digest.hasher()
         self._stream = layer.open(0, self._is_whole).stream
+        self._peeked = b""
         self.size = 0
 
     def readable(self) -> bool:
         return True
 
+    def peek(self) -> bytes:
+        """Return the first bytes, without taking them."""
+        while len(self._peeked) < LONGEST_MAGIC and (data := self._read(_CHUNK)):
+            self._peeked += data
+        return self._peeked[:LONGEST_MAGIC]
+
+    def take(self, size: int) -> bytes:
+        """Return the next bytes, at most ``size``; none at the end."""
+        if not self._peeked:
+            return self._read(size)
+        data, self._peeked = self._peeked[:size], self._peeked[size:]
+        return data
+
     def readinto(self, buffer: Buffer) -> int:
-        self._cancel.check()
         view = memoryview(buffer).cast("B")
-        data = self._stream.read1(len(view))
+        data = self.take(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def _read(self, size: int) -> bytes:
+        self._cancel.check()
+        data = self._stream.read1(size)
         self._hash.update(data)
         self.size += len(data)
         if self.size > self._most:
@@ -149,8 +166,7 @@ class _LayerReader(io.RawIOBase):
                 actual="more",
             )
         self._on_bytes(self.size)
-        view[: len(data)] = data
-        return len(data)
+        return data
 
     def close(self) -> None:
         if not self.closed:
