@@ -100,6 +100,17 @@ def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
     assert tree(tmp_path) == flat_files(TWO)
 
 
+def test_an_image_that_another_process_writes_meanwhile(tmp_path: Path) -> None:
+    with pytest.raises(Broken), open_sink(f"dir:{tmp_path}") as sink:  # noqa: PT012 - it fails
+        copy_to(f"dir:{tmp_path}", TWO)
+        put_image(sink, TWO)
+        raise Broken
+    assert tree(tmp_path) == flat_files(TWO)
+    with pytest.raises(StoreError, match="with other files"), open_sink(f"dir:{tmp_path}") as sink:  # noqa: PT012
+        (tmp_path / "notes.txt").write_bytes(b"mine")
+        put_image(sink, ONE)
+
+
 def test_a_directory_that_another_process_makes_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "flat"
     with pytest.raises(StoreError, match="meanwhile"), open_sink(f"dir:{path}") as sink:  # noqa: PT012

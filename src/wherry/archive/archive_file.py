@@ -61,11 +61,6 @@ class ArchiveFile:
         return False
 
     @property
-    def is_open(self) -> bool:
-        """Whether anything was written."""
-        return self._tar is not None
-
-    @property
     def tar(self) -> TarWriter:
         """The tar, which is opened now if need be."""
         if self._tar is None:

@@ -67,6 +67,7 @@ class FlatSink(DirectorySink):
         with self._lock:
             if not self._begun:
                 self._directory.keep_locked()
+                self._check()  # another process may have written an image meanwhile
                 if self._directory.read("", VERSION) != VERSION_ENTRY.data:
                     self._directory.write_bytes("", VERSION, VERSION_ENTRY.data or b"")
                 self._begun = True
@@ -139,8 +140,9 @@ class FlatSink(DirectorySink):
 
     def _remove_others(self) -> None:
         """Remove the files that the image does not have; one that stays does no harm."""
+        wanted: set[str] = set()
         try:
-            wanted = self._files_below(self._directory.read("", MANIFEST) or b"", 1)
+            self._add_files(self._directory.read("", MANIFEST) or b"", wanted, 1)
             names = self._directory.names()
         except (InvalidDocument, Unsupported, OSError):
             return
@@ -149,20 +151,20 @@ class FlatSink(DirectorySink):
                 with contextlib.suppress(OSError):
                     self._directory.remove(name)
 
-    def _files_below(self, raw: bytes, depth: int) -> set[str]:
-        """Return the files of the blobs and documents below a document."""
+    def _add_files(self, raw: bytes, wanted: set[str], depth: int) -> None:
+        """Add the files of the blobs and documents below a document."""
         document = parse(raw, "")
         if isinstance(document, Manifest):
-            return {blob.digest.hex for blob in (document.config, *document.layers)}
-        if not isinstance(document, Index):
-            return {layer.blob_sum.hex for layer in document.layers}
-        found: set[str] = set()
-        for entry in document.manifests:
-            name = _document(entry.digest)
-            child = self._directory.read("", name)
-            if child is not None and name not in found and depth < MAX_NESTING:
-                found |= {name} | self._files_below(child, depth + 1)
-        return found
+            wanted.update(blob.digest.hex for blob in (document.config, *document.layers))
+        elif isinstance(document, Index):
+            for entry in document.manifests:
+                name = _document(entry.digest)
+                child = None if name in wanted else self._directory.read("", name)
+                if child is not None and depth < MAX_NESTING:
+                    wanted.add(name)
+                    self._add_files(child, wanted, depth + 1)
+        else:
+            wanted.update(layer.blob_sum.hex for layer in document.layers)
 
     def _roll_back(self) -> None:
         """Remove the files that were added to an existing directory."""

@@ -63,11 +63,6 @@ class OutputDirectory:
         self._opened.callback(os.close, descriptor)
         self._folders[folder] = descriptor
 
-    @property
-    def is_open(self) -> bool:
-        """Whether the directory exists, if only beside its place."""
-        return bool(self._folders)
-
     def names(self, folder: str = "") -> list[str]:
         """Return the names in the directory or in a folder of it."""
         descriptor = self._find(folder)
