@@ -482,10 +482,8 @@ class Client:
     ) -> wherry.types.CopyResult:
         """Copy an image from any place to any other. Idempotent.
 
-        A name is set after everything below it is stored. Digests stay as they are, unless
-        ``platform``, ``attestations``, ``convert_to`` or ``compression`` ask for a change. On the
-        way from a store or an archive to a registry, layers that no registry has in uncompressed
-        form are compressed with gzip.
+        Digests stay as they are unless ``platform``, ``attestations``, ``convert_to`` or
+        ``compression`` ask for a change, or a registry gets uncompressed layers, as with `push`.
 
         Args:
             origin: The image.
