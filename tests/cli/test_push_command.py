@@ -13,7 +13,6 @@ import pytest
 
 from command_images import IMAGE, TARS
 from terminals import on_a_terminal
-from waiting import wait_for
 from wherry.testing import (
     FakeRegistry,
     Fault,
@@ -266,7 +265,9 @@ def test_an_interrupt_says_what_has_been_sent(
     client.pull(f"{fake.host}/app:t")
     target = f"{other.host}/app:t"
     running = wherry.start("push", "--limit-rate", "2M", f"{fake.host}/app:t", target)
-    wait_for(lambda: other.has_blob("app", image.layers[0].digest))
+    assert running.stderr is not None
+    while "Pushed" not in running.stderr.readline():
+        assert running.poll() is None
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=20)
     assert running.returncode == 130

@@ -412,3 +412,28 @@ def test_several_tags(client: wherry.Client, source: FakeRegistry, takes_tags: b
         client.copy(*names, additional_tags=["a b"])
     with pytest.raises(wherry.Unsupported, match="additional tags"):
         client.copy(names[0], "oci:layout:1", additional_tags=["2"])
+
+
+def test_compressions_that_have_no_effect_are_refused(
+    client: wherry.Client, source: FakeRegistry, target: FakeRegistry, tmp_path: Path
+) -> None:
+    name = f"{source.host}/app:1"
+    with pytest.raises(wherry.Unsupported, match="without compression"):
+        client.copy(name, f"docker-archive:{tmp_path}/a.tar", compression="gzip")
+    client.copy(name, f"{target.host}/old:1", convert_to="v2s1")
+    with pytest.raises(wherry.Unsupported, match="only as it is"):
+        client.copy(f"{target.host}/old:1", f"{target.host}/old:2", compression="zstd")
+    client.copy(f"{target.host}/old:1", f"{target.host}/old:2", compression="keep")
+
+
+def test_a_layout_whose_layers_are_compressed_on_the_way(
+    client: wherry.Client, target: FakeRegistry, tmp_path: Path
+) -> None:
+    plain = build_image([tar_layer({"a": b"1"})], compression="none")
+    with FakeRegistry() as registry:
+        registry.add_image("app", plain, "1")
+        client.copy(f"{registry.host}/app:1", f"oci:{tmp_path}/layout:1")
+    done = client.copy(f"oci:{tmp_path}/layout:1", f"{target.host}/app:1")
+    assert done.notes == (f"{plain.digest} becomes {done.root.digest}",)
+    kept = client.copy(f"oci:{tmp_path}/layout:1", f"{target.host}/app:2", compression="keep")
+    assert (kept.notes, str(kept.root.digest)) == ((), plain.digest)

@@ -14,8 +14,9 @@ from wherry.ops.blob_memory import open_memory
 from wherry.ops.copy_source import open_copy_source
 from wherry.ops.open_sink import open_sink
 from wherry.ops.platform_check import find_mismatch, read_stated_platform
+from wherry.transfer.blob_steps import Ends
 from wherry.transfer.event_queue import EventQueue
-from wherry.transfer.execute import CopyResult, Ends, execute
+from wherry.transfer.execute import CopyResult, execute
 from wherry.transfer.graph import Selection
 from wherry.transfer.plan import plan
 from wherry.transfer.plan_request import CopyRequest
@@ -210,7 +211,8 @@ class _Copy(Record):
         force = self.choice.force
         result = execute(ready, ends, options, progress, self.access.cancel, force=force)
         self.finish()
-        if self.choice.compression is not None:
+        has_digests = self.origin.where in {Where.OCI, Where.OCI_ARCHIVE, Where.DIR}
+        if self.choice.compression is not None or (has_digests and self.sink.remote):
             result = _note_change(ready, result, progress)
         tags = result.names if self.sink.remote else ()
         progress.report_done(result.root, tags, _done(ready, result, self.sink))

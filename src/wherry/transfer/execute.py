@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import functools
 import itertools
-import threading
 from typing import TYPE_CHECKING, cast
 
-from wherry.errors import IntegrityError, NotFound, RegistryError, Unsupported
+from wherry.errors import NotFound, RegistryError
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import Index
 from wherry.model.record import Record
-from wherry.transfer.mover import BlobMover
+from wherry.transfer.blob_steps import BlobSteps
 from wherry.transfer.plan_documents import final_documents
-from wherry.transfer.plan_values import Convert, Mount, Skip
-from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from collections.abc import Set as AbstractSet
-    from contextlib import AbstractContextManager
-    from typing import BinaryIO
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Blob, MountingSink, Receipt, Sink, Source
-    from wherry.model.compression import Compression
+    from wherry.content.protocols import MountingSink
     from wherry.model.digest import Digest
+    from wherry.transfer.blob_steps import Ends
     from wherry.transfer.collect import Node
     from wherry.transfer.copy_options import CopyOptions
-    from wherry.transfer.plan_values import CopyPlan, Step
+    from wherry.transfer.plan_values import CopyPlan
     from wherry.transfer.progress import SinkProgress
 
 
@@ -61,26 +56,6 @@ class CopyResult(Record):
     sent: int = 0
     mounted: int = 0
     notes: tuple[str, ...] = ()
-
-
-class Ends(Record):
-    """Where a copy reads and writes, and what it remembers.
-
-    Attributes:
-        source: The place that has the image.
-        sink: The destination.
-        spool: Opens a temporary file for a layer that is compressed anew.
-        remember_packed: Is told what a layer has become by a compression.
-        forget_mount: Is told a repository that refused to have a blob mounted from it.
-        remember_stored: Is told the blobs of the source, with what they are at the destination.
-    """
-
-    source: Source
-    sink: Sink
-    spool: Callable[[], AbstractContextManager[BinaryIO]]
-    remember_packed: Callable[[Digest, Compression, Descriptor], None] = lambda *_: None
-    forget_mount: Callable[[Digest, str], None] = lambda *_: None
-    remember_stored: Callable[[dict[Digest, Digest]], None] = lambda _: None
 
 
 def execute(
@@ -123,27 +98,19 @@ class _Execution:
         *,
         force: bool,
     ) -> None:
-        self._force = force
         self._plan = plan
         self._ends = ends
-        self._source = ends.source
         self._sink = ends.sink
-        self._options = options
-        blobs = [step.source for step in plan.blobs]
-        self._mover = BlobMover(ends.source, ends.sink, options, progress, blobs)
-        self._progress = progress
         self._cancel = cancel
-        self._lock = threading.Lock()
-        self._configs = frozenset(each.config for each in plan.documents if each.config)
-        self._targets: dict[Digest, Descriptor] = {}  # what blobs of the source have become
-        self._sent = self._mounted = 0
+        self._steps = BlobSteps(plan, ends, options, progress, cancel, force=force)
 
     def run(self) -> CopyResult:
         plan = self._plan
-        self._run_steps()
+        self._steps.run()
         written = self._write_documents()
-        sent = [step.source.digest for step in plan.blobs if not _is_foreign(step)]
-        self._ends.remember_stored({digest: self._targets[digest].digest for digest in sent})
+        sent = [step.source.digest for step in plan.blobs if not step.is_foreign]
+        targets = self._steps.targets
+        self._ends.remember_stored({digest: targets[digest].digest for digest in sent})
         self._set_names(written)
         root = written.get(plan.root.digest, plan.root)._replace(data=None)
         names = tuple(each.name for each in plan.names if each.root == plan.root.digest)
@@ -151,8 +118,8 @@ class _Execution:
             plan.destination,
             root,
             (*plan.current_names, *names),
-            self._sent,
-            self._mounted,
+            self._steps.sent,
+            self._steps.mounted,
             plan.notes,
         )
 
@@ -166,112 +133,6 @@ class _Execution:
             for text in texts:
                 self._sink.name(text, written[root])
 
-    # Blobs
-
-    def _run_steps(self) -> None:
-        steps = self._plan.blobs
-        for step in steps:
-            if (layer := self._layer(step)) is not None:
-                self._progress.report_queued(layer)
-        if not self._sink.ordered:
-            steps = tuple(sorted(steps, key=lambda step: -step.size))
-        run_tasks(
-            None,
-            [functools.partial(self._run_step, step) for step in steps],
-            jobs=1 if self._sink.ordered else self._options.jobs,
-            cancel=self._cancel,
-        )
-
-    def _layer(self, step: Step) -> Descriptor | None:
-        """Return the blob of a step for its progress; None for a config."""
-        return None if step.source.digest in self._configs else step.source
-
-    def _run_step(self, step: Step, cancel: CancelToken) -> None:
-        try:
-            target = self._carry_out(step, cancel)
-        except (IntegrityError, Unsupported) as error:
-            kind = "config" if self._layer(step) is None else "layer"
-            place = f"{kind} {step.source.digest}"
-            raise (error if error.is_within(place) else error.within(place)) from error.__cause__
-        with self._lock:
-            self._targets[step.source.digest] = target
-
-    def _carry_out(self, step: Step, cancel: CancelToken) -> Descriptor:
-        match step:
-            case Skip():
-                self._progress.report_skipped(self._layer(step))
-                return step.target
-            case Convert() if self._force:
-                return self._convert(step, cancel, asks=False)
-            case _ if self._force:
-                return self._move(step, cancel, asks=False)
-            case Convert():
-                known, target = step.repositories, step.target
-                mounted = self._mount(step, target, known) if known and target else None
-                return mounted or self._convert(step, cancel)
-            case _:
-                known = step.repositories if isinstance(step, Mount) else ()
-                return self._mount(step, step.source, known) or self._move(step, cancel)
-
-    def _mount(
-        self, step: Step, blob: Descriptor, repositories: tuple[str, ...]
-    ) -> Descriptor | None:
-        """Mount a blob from a known repository, else from any that the registry chooses."""
-        if not self._sink.mounts:
-            return None
-        mounted = cast("MountingSink", self._sink).mount(blob, repositories or ("",))
-        for repository in repositories:
-            if repository == mounted:
-                break
-            self._ends.forget_mount(blob.digest, repository)
-        if mounted is None:
-            return None
-        with self._lock:
-            self._mounted += blob.size or 0
-        self._progress.report_mounted(self._layer(step), mounted)
-        return blob
-
-    def _move(self, step: Step, cancel: CancelToken, *, asks: bool = True) -> Descriptor:
-        """Copy a blob; unless it ``asks``, whatever the destination says that it has."""
-        receipt = self._put(step, self._open(step, cancel), cancel, asks=asks)
-        return step.source._replace(size=receipt.descriptor.size)
-
-    def _convert(self, step: Convert, cancel: CancelToken, *, asks: bool = True) -> Descriptor:
-        from wherry.transfer.pack import pack_layer, spooled_blob
-
-        layer = step.source
-        with self._ends.spool() as spool:
-            packed = pack_layer(
-                self._open(step, cancel),
-                step.compression,
-                step.diff_id,
-                spool,
-                cancel,
-                functools.partial(self._progress.report_packing, layer),
-            )
-            self._ends.remember_packed(layer.digest, step.compression, packed.descriptor)
-            blob = spooled_blob(spool, packed.descriptor)
-            self._put(step, blob, cancel, asks=asks)
-        return packed.descriptor
-
-    def _open(self, step: Step, cancel: CancelToken) -> Blob:
-        return self._mover.open(step.source, cancel, is_config=self._layer(step) is None)
-
-    def _put(self, step: Step, blob: Blob, cancel: CancelToken, *, asks: bool) -> Receipt:
-        layer = self._layer(step)
-        if layer is not None:  # what is sent may be the layer as it was packed
-            layer = layer._replace(size=blob.descriptor.size)
-        if not asks and self._sink.mounts:
-            cast("MountingSink", self._sink).begin(blob.descriptor)
-        follow = self._sink.follows and layer is not None
-        receipt = self._mover.put(blob, layer, cancel, follow=follow)
-        if not receipt.existed:
-            with self._lock:
-                self._sent += receipt.descriptor.size or 0
-        if layer is not None:
-            self._progress.complete(layer, receipt)
-        return receipt
-
     # Documents
 
     def _write_documents(self) -> dict[Digest, Descriptor]:
@@ -281,10 +142,13 @@ class _Execution:
             What those of the source have become, with their bytes.
         """
         written: dict[Digest, Descriptor] = {}
-        for planned, node in final_documents(self._plan, self._targets, self._source.read):
+        there: set[Digest] = set()
+        targets, read = self._steps.targets, self._ends.source.read
+        for planned, node in final_documents(self._plan, targets, read):
             written[planned.source.digest] = node.descriptor._replace(data=node.document.raw)
+            there.add(node.digest)
             if not planned.exists:
-                self._write(node, {each.digest for each in written.values()})
+                self._write(node, there)
         return written
 
     def _write(self, node: Node, written: AbstractSet[Digest]) -> None:
@@ -312,42 +176,14 @@ class _Execution:
         If that is not enough, the destination says that it has what it has lost: then all blobs
         of the document are sent.
         """
-        self._send_again(node, asks=True)
+        self._steps.send_again(node, asks=True)
         try:
             put()
         except (RegistryError, NotFound) as error:
             if not _MISSING_CONTENT.intersection(error.codes):
                 raise
-            self._send_again(node, asks=False)
+            self._steps.send_again(node, asks=False)
             put()
-
-    def _send_again(self, node: Node, *, asks: bool) -> None:
-        named = {blob.digest for blob in node.blobs}
-        steps = [
-            step
-            for step in self._plan.blobs
-            if self._targets[step.source.digest].digest in named and not _is_foreign(step)
-        ]
-        run_tasks(
-            None,
-            [functools.partial(self._send_lost, step, asks=asks) for step in steps],
-            jobs=self._options.jobs,
-            cancel=self._cancel,
-        )
-
-    def _send_lost(self, step: Step, cancel: CancelToken, *, asks: bool) -> None:
-        conversion = step.conversion if isinstance(step, Skip) else step
-        if not isinstance(conversion, Convert):
-            self._move(step, cancel, asks=asks)
-        elif not asks or not self._sink.has(self._targets[step.source.digest]):
-            self._convert(conversion, cancel, asks=asks)
-
-
-def _hint(node: Node, written: AbstractSet[Digest]) -> str:
-    """Return what to try when a destination refuses a document."""
-    if _lacks_images(node, written):
-        return _SPARSE_HINT
-    return _FOREIGN_HINT if any(blob.urls for blob in node.blobs) else ""
 
 
 def _lacks_images(node: Node, written: AbstractSet[Digest]) -> bool:
@@ -358,5 +194,8 @@ def _lacks_images(node: Node, written: AbstractSet[Digest]) -> bool:
     )
 
 
-def _is_foreign(step: Step) -> bool:
-    return isinstance(step, Skip) and step.foreign
+def _hint(node: Node, written: AbstractSet[Digest]) -> str:
+    """Return what to try when a destination refuses a document."""
+    if _lacks_images(node, written):
+        return _SPARSE_HINT
+    return _FOREIGN_HINT if any(blob.urls for blob in node.blobs) else ""

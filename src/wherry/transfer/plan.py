@@ -98,7 +98,45 @@ class _Planner:
                 return self._plan_names(asked, root.source, (root,))
         nodes, kept = collect(digest, load(), request.wanted, self._source.document)
         self._check_index(nodes[-1])
-        blobs = BlobPlanner(request, self._source, self._sink, self._memory, nodes)
+        return self._plan_collected(nodes, kept, asked)
+
+    def _plan_collected(
+        self, nodes: tuple[Node, ...], kept: frozenset[Digest] | None, asked: _Presence | None
+    ) -> CopyPlan:
+        """Plan a copy of collected documents; ``asked`` tells what is known of the root."""
+        blobs = BlobPlanner(self._request, self._source, self._sink, self._memory, nodes)
+        changes, documents = self._rewritten(nodes, kept, blobs)
+        root = documents[-1]
+        if asked is None:
+            asked = self._look_for(root.target.digest) if root.target is not None else _ABSENT
+        if asked.is_there and (self._roots_are_whole or root.is_manifest):
+            if not self._request.referrers:
+                return self._plan_names(asked, root.source, (root,))
+            documents = tuple(each.replace(exists=True) for each in documents)
+        elif asked.is_there and self._sink.remote:
+            documents = (*documents[:-1], root.replace(exists=True))
+        else:
+            asked = _ABSENT  # the name is set again after what is added below the root
+        more, tags = self._referrers(documents)
+        documents = self._find_documents((*documents, *map(unchanged, more)), root, more)
+        lacking = {each.source.digest for each in documents if not each.exists}
+        wanted = [node for node in (*nodes, *more) if node.digest in lacking]
+        added = map(Move, added_blobs(changes)) if lacking else ()
+        return self._result(
+            root.source,
+            documents=documents,
+            blobs=(*blobs.steps(wanted, self._cancel), *added),
+            names=(*tags, *self._names(root.source.digest, asked)),
+            rewrite=changes,
+            is_current=not lacking,
+            current_names=asked.current,
+        )
+
+    def _rewritten(
+        self, nodes: tuple[Node, ...], kept: frozenset[Digest] | None, blobs: BlobPlanner
+    ) -> tuple[Rewrite, tuple[PlannedDocument, ...]]:
+        """Return how documents change, and the documents, as far as they are known."""
+        request = self._request
         changes = Rewrite(request.format, kept)
         if request.format == "v2s1":
             tag = request.names[0] if request.names else ""
@@ -109,34 +147,7 @@ class _Planner:
             for digest, compression in blobs.conversions.items()
             if digest not in blobs.packed
         }
-        documents = plan_documents(nodes, blobs.packed, unknown, changes, self._source.read)
-        root = documents[-1]
-        if asked is None:
-            asked = self._look_for(root.target.digest) if root.target is not None else _ABSENT
-        if asked.is_there and (self._roots_are_whole or root.is_manifest):
-            if not request.referrers:
-                return self._plan_names(asked, root.source, (root,))
-            documents = tuple(each.replace(exists=True) for each in documents)
-        elif asked.is_there and self._sink.remote:
-            documents = (*documents[:-1], root.replace(exists=True))
-        else:
-            asked = _ABSENT  # the name is set again after what is added below the root
-        more, tags = self._referrers(documents)
-        nodes = (*nodes, *more)
-        documents = self._find_documents((*documents, *map(unchanged, more)), root, more)
-        lacking = {each.source.digest for each in documents if not each.exists}
-        return self._result(
-            root.source,
-            documents=documents,
-            blobs=(
-                *blobs.steps([node for node in nodes if node.digest in lacking], self._cancel),
-                *(map(Move, added_blobs(changes)) if lacking else ()),
-            ),
-            names=(*tags, *self._names(root.source.digest, asked)),
-            rewrite=changes,
-            is_current=not lacking,
-            current_names=asked.current,
-        )
+        return changes, plan_documents(nodes, blobs.packed, unknown, changes, self._source.read)
 
     def _check_referrers(self) -> None:
         """Raise `Unsupported` if referrers are wanted at a destination without any."""

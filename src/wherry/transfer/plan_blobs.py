@@ -10,7 +10,7 @@ from wherry.errors import Unsupported
 from wherry.model import mediatype
 from wherry.model.compression import GZIP, Compression
 from wherry.model.config import parse_config
-from wherry.model.manifest import Manifest
+from wherry.model.manifest import Index, Manifest
 from wherry.transfer.plan_values import Convert, Mount, Move, Skip
 from wherry.transfer.scheduler import run_tasks
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wherry.content.protocols import Sink, Source
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
+    from wherry.model.manifest import Document
     from wherry.transfer.collect import Node
     from wherry.transfer.plan_request import CopyRequest
     from wherry.transfer.plan_values import Step
@@ -116,6 +117,7 @@ class BlobPlanner:
     def _find_conversions(self, node: Node) -> None:
         manifest = node.document
         if not isinstance(manifest, Manifest) or manifest.artifact is not None:
+            self._check_schema1(manifest)
             return
         for layer in manifest.layers:
             compression = self._compression(node, layer)
@@ -126,11 +128,27 @@ class BlobPlanner:
             if known is not None:
                 self.packed[layer.digest] = known
 
+    def _check_schema1(self, document: Document) -> None:
+        """Raise `Unsupported` if schema1 layers are to be compressed anew."""
+        wanted = self._request.compression
+        if isinstance(document, Index | Manifest) or wanted is None or wanted.kind == "keep":
+            return
+        raise Unsupported(
+            "a schema1 manifest is copied only as it is",
+            hint="`wherry pull` converts the image; leave --compression out to copy it",
+        )
+
     def _compression(self, node: Node, layer: Descriptor) -> Compression | None:
         """Return how a layer is compressed anew, or None to leave it as it is."""
         packing = layer_packing(layer.media_type)
         wanted = self._request.compression
-        if self._sink.layer_compression == "none":  # by their DiffIDs, whatever the types say
+        if self._sink.layer_compression == "none":
+            if wanted is not None and wanted.kind in {"gzip", "zstd"}:
+                raise Unsupported(
+                    "this place takes only layers without compression",
+                    hint="leave --compression out, or copy to oci-archive:",
+                ).within(self._request.destination)
+            # by their DiffIDs, whatever the types say
             is_plain = layer.digest == self._diff_ids.find(node, layer)
             wanted, packing = Compression("none"), "none" if is_plain else ""
         elif wanted is None and self._request.packs_plain and packing == "none":

@@ -29,6 +29,11 @@ class Step(Record):
         """Bytes of the blob at the source; 0 if they are unknown."""
         return self.source.size or 0
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the blob is left at the addresses that the manifest names."""
+        return False
+
     def to_json(self) -> dict[str, Any]:
         """Return the step for `json.dumps`."""
         return {
@@ -52,6 +57,11 @@ class Skip(Step):
     target: Descriptor
     foreign: bool = False
     conversion: Convert | None = None
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the blob is left at the addresses that the manifest names."""
+        return self.foreign
 
     def to_json(self) -> dict[str, Any]:
         """Return the step for `json.dumps`."""
