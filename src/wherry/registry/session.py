@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from wherry.content.retry import RetryPolicy
-from wherry.errors import Unauthorized
+from wherry.errors import Cancelled, Unauthorized, WherryError
 from wherry.model.secret import SecretUrl
 from wherry.registry.auth.access_denied import denial_hint
 from wherry.registry.auth.credential_store import CredentialStore
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 CACHED_DOCUMENTS = 8 * 2**20
 CACHED_CONFIGS = 8 * 2**20
 CACHED_NAMES = 2**20
-_REFUSALS = {401, 403, 404}  # some registries hide private repositories behind 403 or 404
+_UNAUTHORIZED = 401
+_REFUSALS = {_UNAUTHORIZED, 403, 404}  # some registries hide private repositories behind 403 or 404
 
 
 class Session:
@@ -130,13 +131,35 @@ class Session:
         first = None
         if not state.challenges:
             first = self._requester.send(endpoint, state, call, cancel)
-            if first.status not in _REFUSALS and not call.preemptive:
+            if self._is_final(endpoint, call, first, cancel):
                 return first
         from wherry.registry.auth.flow import AuthorizedCall
 
         authenticator = self._get_authenticator()
         flow = AuthorizedCall(self._requester, authenticator, endpoint, state, call, cancel)
         return flow.send(first)
+
+    def _is_final(
+        self, endpoint: Endpoint, call: Call, first: HttpResponse, cancel: CancelToken
+    ) -> bool:
+        """Return whether no authorization can improve the response to an unauthorized call.
+
+        A push starts with responses of 404. This loads none of the modules for authorization.
+        """
+        if call.preemptive or first.status not in _REFUSALS:
+            return not call.preemptive
+        if first.status == _UNAUTHORIZED or first.headers("WWW-Authenticate"):
+            return False
+        try:
+            found = self.credentials.find(
+                endpoint.name, call.repository, own=endpoint.own, cancel=cancel
+            )
+        except Cancelled:
+            first.close()
+            raise
+        except WherryError:
+            return False  # the registry may not need what cannot be read
+        return found is None
 
     def describe_challenges(self, endpoint: Endpoint) -> str:
         """Return what the endpoint has challenged calls for; "" if it sent no challenge."""
