@@ -16,10 +16,10 @@ OLDEST = (3, 11)
 # library, annotations, pickling. They take a minute per version, so that all checks together
 # take less than 15 minutes.
 SHORT = (
-    *("tests/archive/test_reading.py", "tests/cli/test_completion.py", "tests/library"),
+    *("tests/archive/test_reading.py", "tests/library"),
     *("tests/registry/http/test_http_client_internals.py", "tests/registry/http/test_transport.py"),
     "tests/registry/test_certs_d.py",
-    *("tests/store/test_local_store.py", "tests/testing", "tests/test_architecture.py"),
+    *("tests/store/test_local_store.py", "tests/testing"),
 )
 PROBE = "import sys; print(*sys.version_info[:3]); print(sys.executable)"
 

@@ -19,7 +19,7 @@ from wherry.testing import Delay, FakeRegistry, Fault, Link, Stall, TcpProxy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SHORT, _LONG = 6, 100
+_SHORT, _LONG = 4, 100
 _HANGS = 5.0  # seconds; one should do, but the machine may be busy
 _SLOW = Link(rate=8e6, round_trip=0.02, send_buffer=64 * 1024)
 

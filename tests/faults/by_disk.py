@@ -18,7 +18,7 @@ from wherry.testing import TcpProxy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SHORT, _LONG = 2, 60
+_SHORT, _LONG = 1, 60
 _FAILED = 1
 _TRIES = 4  # with a limit, before a run without one
 

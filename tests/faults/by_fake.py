@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wherry.testing import BuiltImage
     from wherry.testing._messages import IncomingRequest, Reply, RequestRecord
 
-_SHORT, _LONG = 2, 60  # runs of each kind
+_SHORT, _LONG = 1, 60  # runs of each kind
 _HOST = "registry.example"  # a registries.conf maps this name to the registry
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _OK, _PARTIAL, _UNSATISFIABLE = 200, 206, 416

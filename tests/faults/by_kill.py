@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from wherry.testing import BuiltImage
 
-_SHORT, _LONG = 3, 210  # kills of each row
+_SHORT, _LONG = 2, 210  # kills of each row
 _INTERRUPTED = 130
 _STARTING = 0.6  # seconds in which a process starts to pull
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from moves import Way
     from wherry.testing import BuiltImage, RegistryName
 
-_SHORT, _LONG = 3, 120  # kills of each row
+_SHORT, _LONG = 2, 120  # kills of each row
 _MOST = 8  # kills of one run; a registry that drops uploads might never have a whole one
 _STARTING = 0.6  # seconds in which a process starts to send
 _LOST = 8 * 2**20  # bytes beyond what the registry has that a kill may cost
