@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from wherry.testing._behaviours import Behaviour
     from wherry.testing._content import RegistryContent
 
-__all__ = ["UploadFeatures", "UploadSessions"]
+__all__ = ["FakeUploads", "UploadFeatures"]
 
 _IN_MEMORY = 1024 * 1024  # bytes; larger blobs stay in files
 _CONTENT_RANGE = re.compile(r"(?:bytes )?(\d+)-(\d+)(?:/(?:\d+|\*))?")
@@ -53,7 +53,7 @@ class _UploadSession:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class UploadSessions:
+class FakeUploads:
     """The upload sessions at ``/v2/NAME/blobs/uploads/``. Thread-safe.
 
     As in Distribution 3, the query of a session's address has the offset at which it was issued.

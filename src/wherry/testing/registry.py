@@ -18,7 +18,7 @@ from wherry.testing._http import HttpServer
 from wherry.testing._lists import page_reply, referrers_reply
 from wherry.testing._manifest_writes import ManifestOptions, ManifestWrites
 from wherry.testing._messages import IncomingRequest, Reply, error_reply, json_reply, narrow
-from wherry.testing._upload_sessions import UploadFeatures, UploadSessions
+from wherry.testing._upload_sessions import FakeUploads, UploadFeatures
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -99,7 +99,7 @@ class FakeRegistry(RegistryContent, HttpServer):
         RegistryContent.__init__(self)
         HttpServer.__init__(self, tls=tls, client_ca=client_ca)
         behaviour = self._behaviour = BEHAVIOURS[like] if like else Behaviour()
-        self.uploads = UploadSessions(
+        self.uploads = FakeUploads(
             self, behaviour, UploadFeatures(chunk_min_length, mounts_from_any)
         )
         options = ManifestOptions(

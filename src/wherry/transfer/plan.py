@@ -10,7 +10,7 @@ from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import Index
 from wherry.model.record import Record
 from wherry.transfer.collect import collect, keeps_every_root, node_of
-from wherry.transfer.plan_blobs import BlobPlanner, NoMemory
+from wherry.transfer.plan_blobs import BlobPlanner, NothingKnown
 from wherry.transfer.plan_documents import plan_documents, unchanged
 from wherry.transfer.plan_values import CopyPlan, Move, PlannedName, Rewrite
 from wherry.transfer.rewrite import added_blobs, describe_losses
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
     from wherry.transfer.collect import Node
-    from wherry.transfer.plan_blobs import BlobMemory
+    from wherry.transfer.plan_blobs import KnownBlobs
     from wherry.transfer.plan_request import CopyRequest
     from wherry.transfer.plan_values import PlannedDocument
 
@@ -36,7 +36,7 @@ def plan(
     source: Source,
     sink: Sink,
     cancel: CancelToken,
-    memory: BlobMemory | None = None,
+    memory: KnownBlobs | None = None,
 ) -> CopyPlan:
     """Plan a copy; nothing is written.
 
@@ -56,7 +56,7 @@ def plan(
         Unsupported: A document cannot be converted.
         WherryError: The source or the destination cannot be asked.
     """
-    return _Planner(request, source, sink, cancel, memory or NoMemory()).plan(digest, load)
+    return _Planner(request, source, sink, cancel, memory or NothingKnown()).plan(digest, load)
 
 
 class _Presence(Record):
@@ -76,7 +76,7 @@ class _Planner:
         source: Source,
         sink: Sink,
         cancel: CancelToken,
-        memory: BlobMemory,
+        memory: KnownBlobs,
     ) -> None:
         self._request = request
         self._source = source

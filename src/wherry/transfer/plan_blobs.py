@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wherry.transfer.plan_request import CopyRequest
     from wherry.transfer.plan_values import Step
 
-    class BlobMemory(Protocol):
+    class KnownBlobs(Protocol):
         """What earlier copies have found out about blobs."""
 
         def repositories(self, blob: Descriptor) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ class BlobPlanner:
         request: CopyRequest,
         source: Source,
         sink: Sink,
-        memory: BlobMemory,
+        memory: KnownBlobs,
         nodes: Sequence[Node],
     ) -> None:
         self._request = request
@@ -196,7 +196,7 @@ class DiffIds:
         return known[[each.digest for each in manifest.layers].index(layer.digest)]
 
 
-class NoMemory:
+class NothingKnown:
     """Know nothing of earlier copies."""
 
     def repositories(self, _blob: Descriptor) -> tuple[str, ...]:
