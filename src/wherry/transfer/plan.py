@@ -92,8 +92,8 @@ class _Planner:
         if is_known and self._roots_are_whole:
             asked = self._look_for(digest)  # before the documents below the root are fetched
             if asked.is_there and not request.referrers:
-                if asked.current == request.names:
-                    return self._plan_names(asked, Descriptor("", digest))
+                if asked.current == request.names and self._source.remote:
+                    return self._plan_names(asked, Descriptor("", digest))  # saves a request
                 root = unchanged(node_of(digest, load()))
                 return self._plan_names(asked, root.source, (root,))
         nodes, kept = collect(digest, load(), request.wanted, self._source.document)
