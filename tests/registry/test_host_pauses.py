@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 from wherry.content.cancel import CancelToken
@@ -50,3 +53,23 @@ def test_the_longest_pause_counts() -> None:
     for seconds in (600.0, 0.0):
         pauses.note(HOST, seconds, RateLimited("slow down", host=HOST))
     assert is_held(pauses, HOST)
+
+
+def test_requests_go_one_after_the_other_at_a_host_with_a_limit() -> None:
+    pauses = HostPauses()
+
+    def take_turns() -> None:
+        for _ in range(3):
+            pauses.wait(HOST, CancelToken())
+
+    started = time.monotonic()
+    pauses.note(HOST, 0.0, RateLimited("slow down", host=HOST))
+    threads = [threading.Thread(target=take_turns) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - started > 11 * 0.05  # between 12 turns
+    pauses.hold("other.test", 0.0)  # as after an error with ``Retry-After``
+    assert not is_held(pauses, "other.test")
+    assert not is_held(pauses, "other.test")
