@@ -245,7 +245,7 @@ def test_a_signal_while_a_credential_helper_is_asked(
     wherry: Wherry, helper_program: Callable[..., Path], tmp_path: Path, number: int
 ) -> None:
     directory = helper_program(
-        "slow", '#!/bin/sh\necho $$ > "$(dirname "$0")/pid"\nexec sleep 60\n'
+        "slow", '#!/bin/sh\nsleep 0.3\necho $$ > "$(dirname "$0")/pid"\nexec sleep 60\n'
     )
     with FakeRegistry(users={"me": "secret"}) as fake:
         file = tmp_path / "auth.json"
@@ -255,7 +255,15 @@ def test_a_signal_while_a_credential_helper_is_asked(
         wait_for(lambda: (directory / "pid").exists() and (directory / "pid").read_text())
         pid = int((directory / "pid").read_text())
         assert interrupted(process, number) == "wherry: interrupted"
-    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    wait_for(lambda: not is_running(pid))
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process runs (Linux); a zombie does not."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def has_open(pid: int, name: str) -> bool:

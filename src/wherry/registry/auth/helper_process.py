@@ -49,7 +49,8 @@ def run(name: str, action: str, sent: bytes, cancel: CancelToken, patience: floa
     """
     if not _NAME.fullmatch(name):
         raise HelperFailure(f"{name!r} is not a valid name of a credential helper")
-    with _started(name, action) as process:
+    with _started(name, action) as process, cancel.wake_on_cancel(lambda: _kill(process)):
+        # The canceller kills it: an interrupted command may end before this thread runs again.
         return _HelperIo(name, process, sent, patience).run(cancel)
 
 
@@ -76,14 +77,19 @@ def _started(name: str, action: str) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        if process.returncode is None:  # until it is waited for, no other process gets its number
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_GRACE)
+        _kill(process)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE)
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a helper and its children, unless it has ended."""
+    if process.returncode is None:  # until it is waited for, no other process gets its number
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _find(program: str, mode: int = os.F_OK | os.X_OK) -> str | None:
