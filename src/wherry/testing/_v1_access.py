@@ -1,4 +1,4 @@
-"""Who may do what in a version 1 registry: basic authentication, tokens and session cookies.
+"""Check the access to a version 1 registry: basic authentication, tokens, session cookies.
 
 Source: Docker's "The Docker Hub and the Registry v1", sections on pull and push.
 """

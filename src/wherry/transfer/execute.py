@@ -84,25 +84,17 @@ def execute(
         RegistryError: The registry refuses a blob or a document.
         WherryError: The source cannot be read, or the destination cannot be written.
     """
-    return _Execution(plan, ends, options, progress, cancel, force=force).run()
+    steps = BlobSteps(plan, ends, options, progress, cancel, force=force)
+    return _Execution(plan, ends, steps, cancel).run()
 
 
 class _Execution:
-    def __init__(
-        self,
-        plan: CopyPlan,
-        ends: Ends,
-        options: CopyOptions,
-        progress: SinkProgress,
-        cancel: CancelToken,
-        *,
-        force: bool,
-    ) -> None:
+    def __init__(self, plan: CopyPlan, ends: Ends, steps: BlobSteps, cancel: CancelToken) -> None:
         self._plan = plan
         self._ends = ends
         self._sink = ends.sink
+        self._steps = steps
         self._cancel = cancel
-        self._steps = BlobSteps(plan, ends, options, progress, cancel, force=force)
 
     def run(self) -> CopyResult:
         plan = self._plan
