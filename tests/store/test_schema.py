@@ -20,6 +20,7 @@ from wherry.errors import StoreError
 from wherry.image_store import local_store
 from wherry.model.descriptor import Descriptor
 from wherry.store.schema import VERSION
+from wherry.store.v1_ids import V1Id
 from wherry.testing import FakeRegistry, build_image, tar_layer
 
 if TYPE_CHECKING:
@@ -55,8 +56,14 @@ ALTER TABLE refs ADD COLUMN kept INTEGER NOT NULL DEFAULT 1;
 CREATE INDEX refs_by_manifest ON refs (manifest);
 PRAGMA user_version=2;
 """
+# What version 3 added.
+VERSION_3 = """
+CREATE TABLE packed (source TEXT NOT NULL, compression TEXT NOT NULL, digest TEXT NOT NULL,
+    size INTEGER NOT NULL, seen INTEGER NOT NULL, PRIMARY KEY (source, compression)) WITHOUT ROWID;
+PRAGMA user_version=3;
+"""
 TABLES = ("blobs", "documents", "edges", "images", "provenance")
-old_version = pytest.mark.parametrize("old", [1, 2])
+old_version = pytest.mark.parametrize("old", [1, 2, 3])
 
 
 def make_old(path: Path, number: int = 1) -> None:
@@ -70,12 +77,14 @@ def make_old(path: Path, number: int = 1) -> None:
         for table in TABLES:
             connection.execute(f"INSERT INTO {table} SELECT * FROM new.{table}")  # noqa: S608
         connection.execute("INSERT INTO refs SELECT name, root, manifest, updated FROM new.refs")
-        if number == 2:
+        if number > 1:
             connection.executescript(VERSION_2)
             connection.execute(
                 "UPDATE refs SET kept = (SELECT kept FROM new.refs AS each"
                 " WHERE each.name = refs.name)"
             )
+        if number > 2:
+            connection.executescript(VERSION_3)
     connection.close()
     old.replace(new)
 
@@ -118,6 +127,9 @@ def test_an_older_store_takes_new_facts(store: library.Store, name: str, old: in
     assert local.find_packed(layer.digest, "gzip:6") is None
     local.record_packed(layer.digest, "gzip:6", layer)
     assert local.find_packed(layer.digest, "gzip:6") == layer
+    assert local.v1_layers("v1.example.com", ["a" * 64]) == {}
+    local.record_v1_ids("v1.example.com", [V1Id("a" * 64, "", layer.digest)])
+    assert local.v1_layers("v1.example.com", ["a" * 64]) == {"a" * 64: layer.digest}
     assert [*local.provenance_of([layer.digest])] == [layer.digest]
 
 

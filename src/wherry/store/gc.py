@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
 BATCH = 900  # blobs that one transaction unlinks; SQLite may take 999 parameters
 _DOCUMENT_KEYS = (("images", "manifest"), ("documents", "digest"), ("edges", "parent"))
-_BLOB_KEYS = (("blobs", "digest"), ("provenance", "digest"), ("packed", "source"))
+_BLOB_KEYS = (
+    ("blobs", "digest"),
+    ("provenance", "digest"),
+    ("packed", "source"),
+    ("v1_ids", "layer"),
+)
 _EXPIRY_SECONDS = 30 * 86_400  # of facts about blobs that are not stored
 
 
@@ -93,6 +98,9 @@ def drop_outdated(connection: sqlite3.Connection) -> None:
         "DELETE FROM provenance WHERE seen < ? AND digest NOT IN"
         " (SELECT digest FROM blobs UNION SELECT digest FROM packed)",
         (before,),
+    )
+    connection.execute(
+        "DELETE FROM v1_ids WHERE seen < ? AND layer NOT IN (SELECT digest FROM blobs)", (before,)
     )
 
 

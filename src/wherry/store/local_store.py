@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wherry.store.ingest import Ingest
     from wherry.store.removal import RemovalPlan
     from wherry.store.upload_sessions import UploadSessions
+    from wherry.store.v1_ids import V1Id
 
 
 _CHANGED = "nothing was changed; `wherry gc` makes room: it removes what no name holds"
@@ -86,6 +87,12 @@ class LocalStore(ReadableStore):
         from wherry.store import packed as rows
 
         self._note(lambda connection: rows.record(connection, source, compression, packed))
+
+    def record_v1_ids(self, registry: str, ids: Collection[V1Id]) -> None:
+        """Record what a registry of version 1 (its host) has by ids. Idempotent."""
+        from wherry.store import v1_ids
+
+        self._note(lambda connection: v1_ids.record(connection, registry, ids))
 
     def _note(self, change: Callable[[sqlite3.Connection], None]) -> None:
         """Change rows that only save work; an error does not end the operation."""

@@ -207,6 +207,37 @@ class ReadableStore:
 
         return self._ask(lambda connection: packed.find(connection, source, compression), None)
 
+    def v1_layers(self, registry: str, ids: Collection[str]) -> dict[str, Digest]:
+        """Return the layers of those ids that are known at a registry of version 1.
+
+        Args:
+            registry: The host of the registry.
+            ids: Ids, 64 hex digits.
+        """
+        from wherry.store import v1_ids
+
+        return self._ask(lambda connection: v1_ids.layers(connection, registry, ids), {})
+
+    def v1_ids_of(
+        self, registry: str, chain_ids: Sequence[Digest], image: Digest
+    ) -> list[str] | None:
+        """Return the ids by which a registry of version 1 has an image, the lowest first.
+
+        Args:
+            registry: The host of the registry.
+            chain_ids: The ChainIDs of the image's layers, the lowest first.
+            image: The digest of the image's config.
+
+        Returns:
+            None unless the ids of all layers are known, each as the parent of the next.
+        """
+        from wherry.store import v1_ids
+
+        def find(connection: sqlite3.Connection) -> list[str] | None:
+            return v1_ids.find_chain(connection, registry, chain_ids, image)
+
+        return self._ask(find, None)
+
     def converted_manifest(self, digest: Digest) -> Digest | None:
         """Return the manifest that was converted from the schema1 manifest ``digest``."""
         from wherry.store import documents

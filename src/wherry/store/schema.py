@@ -76,6 +76,22 @@ CREATE TABLE packed (
     PRIMARY KEY (source, compression)
 ) WITHOUT ROWID;
 """,
+    # What registries of version 1 have by an id. ``chain_id`` and ``image`` are empty if they are
+    # not known; ``image`` is the digest of the config of the image that the id stands for.
+    """
+CREATE TABLE v1_ids (
+    registry TEXT NOT NULL,
+    id TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    layer TEXT NOT NULL,
+    chain_id TEXT NOT NULL,
+    image TEXT NOT NULL,
+    seen INTEGER NOT NULL,
+    PRIMARY KEY (registry, id)
+) WITHOUT ROWID;
+CREATE INDEX v1_ids_by_layer ON v1_ids (layer);
+CREATE INDEX v1_ids_by_chain ON v1_ids (chain_id);
+""",
 )
 VERSION = len(STEPS)  # the file has it as user_version
 
