@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from wherry.archive.write_errors import check_parent, translate_write_errors
 from wherry.archive.writer import directory_tasks, tar_tasks, write_stream
 from wherry.content.output import whole_directory, whole_file
+from wherry.content.scheduler import run_tasks
 from wherry.errors import StoreError, Unsupported
-from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from wherry.content.scheduler import run_tasks
 from wherry.errors import InvalidReference, NotFound, RegistryError, StillTagged
 from wherry.model import mediatype
 from wherry.model.digest import Digest
@@ -12,7 +13,6 @@ from wherry.model.record import Record
 from wherry.model.reference import Reference
 from wherry.registry.repository_editor import NamedManifest, RepositoryEditor
 from wherry.transfer.progress import Emitter
-from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken

@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from wherry.content.budget import Budget
+from wherry.content.scheduler import run_tasks
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.inspection import size_of
@@ -15,7 +16,6 @@ from wherry.model.record import Record
 from wherry.ops.documents import read_parsed_config
 from wherry.ops.open_source import open_image
 from wherry.transfer.graph import listed, select_all
-from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken

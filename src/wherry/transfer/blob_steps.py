@@ -6,11 +6,11 @@ import functools
 import threading
 from typing import TYPE_CHECKING, cast
 
+from wherry.content.scheduler import run_tasks
 from wherry.errors import IntegrityError, Unsupported
 from wherry.model.record import Record
 from wherry.transfer.mover import BlobMover
 from wherry.transfer.plan_values import Convert, Mount, Skip
-from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable

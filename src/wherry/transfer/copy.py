@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+from wherry.content.scheduler import run_tasks
 from wherry.content.verify import check_rootfs, layer_name
 from wherry.errors import (
     Cancelled,
@@ -19,7 +20,6 @@ from wherry.model.config import parse_config
 from wherry.model.strict_json import MAX_DOCUMENT
 from wherry.transfer.image_size import ImageSize
 from wherry.transfer.mover import BlobMover
-from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from wherry.content.scheduler import run_tasks
 from wherry.errors import Unsupported
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import Index
@@ -14,7 +15,6 @@ from wherry.transfer.plan_blobs import BlobPlanner, NothingKnown
 from wherry.transfer.plan_documents import plan_documents, unchanged
 from wherry.transfer.plan_values import CopyPlan, Move, PlannedName, Rewrite
 from wherry.transfer.rewrite import added_blobs, describe_losses
-from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -6,13 +6,13 @@ import functools
 import threading
 from typing import TYPE_CHECKING
 
+from wherry.content.scheduler import run_tasks
 from wherry.errors import Unsupported
 from wherry.model import mediatype
 from wherry.model.compression import GZIP, Compression
 from wherry.model.config import parse_config
 from wherry.model.manifest import Index, Manifest
 from wherry.transfer.plan_values import Convert, Mount, Move, Skip
-from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

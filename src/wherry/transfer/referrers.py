@@ -7,11 +7,11 @@ import threading
 from typing import TYPE_CHECKING
 
 from wherry.content.budget import Budget, BudgetExceeded
+from wherry.content.scheduler import run_tasks
 from wherry.errors import Cancelled, InvalidDocument, NotFound, Unsupported, WherryError
 from wherry.model.manifest import Index, Manifest
 from wherry.model.record import Record
 from wherry.transfer.graph import MAX_NESTING
-from wherry.transfer.scheduler import run_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

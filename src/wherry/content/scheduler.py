@@ -1,4 +1,4 @@
-"""Worker threads that run the tasks of a copy until the first failure."""
+"""Worker threads that run tasks until the first failure."""
 
 from __future__ import annotations
 

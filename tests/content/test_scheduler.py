@@ -8,8 +8,8 @@ from running_threads import begun_since, running
 from waiting import wait_for
 from wherry.content.cancel import CancelToken
 from wherry.content.protocols import Busy
+from wherry.content.scheduler import run_tasks
 from wherry.errors import Cancelled, NetworkError, NotFound, WherryError
-from wherry.transfer.scheduler import run_tasks
 
 PATIENCE = 20.0  # seconds after which a test that waits has failed
 
