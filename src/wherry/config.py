@@ -229,6 +229,7 @@ _TRANSFER_READERS: dict[str, Callable[[str], Any]] = {
     "split": _count,
     "insecure": _flag,
     "schema1": str,
+    "legacy": _flag,
 }
 
 

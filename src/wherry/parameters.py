@@ -93,6 +93,7 @@ RULES = {
         lambda value: isinstance(value, Mapping),
         lambda value: all(map(_is_label, value.items())),
     ),
+    "legacy": FLAG,
     "limit_rate": NUMBER,
     "limits": Rule("wherry.types.Limits", lambda value: isinstance(value, wherry.types.Limits)),
     "matching": TEXT,

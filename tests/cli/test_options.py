@@ -74,9 +74,10 @@ def test_variables_of_transfer_options() -> None:
             "WHERRY_LIMIT_RATE": "10M",
             "WHERRY_SPLIT": "2",
             "WHERRY_INSECURE": "1",
+            "WHERRY_LEGACY": "yes",
         }
     )
-    assert found == TransferSettings(3, 2.5, 9, 10e6, 2, insecure=True)
+    assert found == TransferSettings(3, 2.5, 9, 10e6, 2, insecure=True, legacy=True)
     assert found.override(jobs=4, insecure=False, split=None) == found.replace(
         jobs=4, insecure=False
     )
@@ -94,6 +95,7 @@ def test_variables_of_transfer_options() -> None:
         ("WHERRY_LIMIT_RATE", "10Q"),
         ("WHERRY_SPLIT", "17"),
         ("WHERRY_INSECURE", "perhaps"),
+        ("WHERRY_LEGACY", "2"),
     ],
 )
 def test_an_invalid_variable_is_a_usage_error(wherry: Wherry, variable: str, text: str) -> None:

@@ -56,8 +56,8 @@ for names, values in (
     ),
     ("password patterns", TEXTS),
     ("reference registry since username", TEXTS),
-    ("all_platforms dangling dry_run force foreign insecure offline tags untag", FLAGS),
-    ("verify_layers verify_signatures", FLAGS),
+    ("all_platforms dangling dry_run force foreign insecure legacy offline tags", FLAGS),
+    ("untag verify_layers verify_signatures", FLAGS),
     ("on_event on_failure on_progress on_request on_warning", [5, "print"]),
     ("digest", [5, b"sha256:", ["sha256:"]]),
 ):

@@ -11,10 +11,11 @@ from typing import NamedTuple
 from wherry.errors import InvalidReference
 from wherry.model.arguments import TEXT, Rule, checked
 
-_PART = re.compile(r"[A-Za-z0-9_.-]+")
+_PART = r"[A-Za-z0-9_.-]+"
 # ``windows(10.0.17763+win32k)``: containerd, platforms v1, "Parse".
-_SYSTEM = re.compile(r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?")
-_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_SYSTEM = r"([A-Za-z0-9_-]+)(?:\(([A-Za-z0-9_.%-]*)((?:\+[A-Za-z0-9_.%-]+)*)\))?"
+_ESCAPE = r"%([0-9A-Fa-f]{2})"
+_compiled = functools.cache(re.compile)  # on demand: most calls parse no platform
 _ENCODED = str.maketrans({"%": "%25", "+": "%2B", "(": "%28", ")": "%29", "/": "%2F"})
 HOST_SYSTEM = sys.platform.rstrip("0123456789")  # in Go's spelling: linux, darwin, freebsd
 
@@ -84,7 +85,7 @@ class Platform(NamedTuple):
         system, *rest = _parts(text)
         if len(rest) > 2:  # noqa: PLR2004 - an architecture and a variant
             raise _invalid(text, len("/".join(text.split("/")[:3])))
-        match = _SYSTEM.fullmatch(system)
+        match = _compiled(_SYSTEM).fullmatch(system)
         assert match is not None  # noqa: S101 - `_parts` has checked
         name, version, features = (group or "" for group in match.groups())
         found = cls(name, rest[0], "".join(rest[1:])) if rest else _complete(text, name, default)
@@ -186,7 +187,7 @@ def _normalized(system: str, architecture: str, variant: str) -> tuple[str, str,
 
 def _decode(option: str) -> str:
     """Decode the percent-encoding in the version or a feature of an OS."""
-    raw = _ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), option)
+    raw: str = _compiled(_ESCAPE).sub(lambda match: chr(int(match.group(1), 16)), option)
     return raw if raw.isascii() else raw.encode("latin-1").decode("utf-8", "replace")
 
 
@@ -195,7 +196,7 @@ def _parts(text: str) -> list[str]:
     parts = text.split("/")
     start = 0
     for place, part in enumerate(parts):
-        pattern = _PART if place else _SYSTEM
+        pattern = _compiled(_PART if place else _SYSTEM)
         if not pattern.fullmatch(part):
             match = pattern.match(part)
             raise _invalid(text, start + (match.end() if match else 0))

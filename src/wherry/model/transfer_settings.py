@@ -22,6 +22,7 @@ class TransferSettings(Record):
         split: Connections for one large blob; None to choose by size.
         insecure: Accept certificates that cannot be verified, and plain http.
         schema1: ``allow`` or ``deny`` docker's deprecated format; None to ask hosts.toml.
+        legacy: Use the legacy version 1 protocol where a registry has no other.
         foreign: Fetch foreign layers from the addresses that manifests name.
     """
 
@@ -32,6 +33,7 @@ class TransferSettings(Record):
     split: int | None = None
     insecure: bool = False
     schema1: str | None = None
+    legacy: bool = False
     foreign: bool = False
 
     def override(self, **given: Any) -> TransferSettings:

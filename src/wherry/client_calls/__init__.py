@@ -1,0 +1,1 @@
+"""The calls of `wherry.Client`, one class for each subject."""
