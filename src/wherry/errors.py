@@ -239,12 +239,22 @@ class NetworkError(WherryError):
 
     Attributes:
         host: The peer, ``host[:port]``.
+        answered: Whether the peer sent a response that no registry sends, such as a web page.
     """
 
-    def __init__(self, message: str, *, host: str, transient: bool = True, hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        host: str,
+        transient: bool = True,
+        answered: bool = False,
+        hint: str = "",
+    ) -> None:
         super().__init__(message, hint=hint)
         self.host = host
         self.transient = transient
+        self.answered = answered
 
 
 class IntegrityError(WherryError):

@@ -130,14 +130,13 @@ def test_settings_of_a_host_are_shown_with_their_file(
     (place,) = found["endpoints"]
     user, system = place["hosts_toml"]
     assert user["place"] == str(file)
-    assert user["outcome"].startswith('private-realm = true, schema1 = "deny", legacy = true (')
-    assert "has no effect" in user["outcome"]
+    assert user["outcome"] == 'private-realm = true, schema1 = "deny", legacy = true'
     assert system["place"] == "/etc/wherry/hosts.toml"
     assert place["settings"] == {"private_realm": True, "schema1": "deny", "legacy": True}
-    assert (
-        f'{file}: private-realm = true, schema1 = "deny"'
-        in wherry("why", "--offline", "h.example/app").stdout
-    )
+    assert place["legacy"] == str(file)
+    text = wherry("why", "--offline", "h.example/app").stdout
+    assert f'{file}: private-realm = true, schema1 = "deny"' in text
+    assert f"legacy v1        allowed by {file}\n" in text
     (found,) = why(wherry, "--offline", "other.example/app")
     assert found["endpoints"][0]["hosts_toml"][0] == {
         "place": str(file),
@@ -148,6 +147,8 @@ def test_settings_of_a_host_are_shown_with_their_file(
         "schema1": None,
         "legacy": False,
     }
+    assert found["endpoints"][0]["legacy"] is None
+    assert "legacy v1        not allowed\n" in wherry("why", "--offline", "o.example/app").stdout
 
 
 def test_the_response_of_the_registry(wherry: Run, fake: FakeRegistry) -> None:

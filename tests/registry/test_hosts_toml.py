@@ -185,14 +185,17 @@ def test_an_invalid_file_ends_a_pull_before_any_request(
     assert fake.requests == []
 
 
-def test_legacy_has_a_warning(wherry: Run, environment: dict[str, str], fake: FakeRegistry) -> None:
-    """The v1 protocol is not supported, so the setting has no effect."""
-    fake.add_image("app", IMAGE, "t")
-    write(environment, f'["{fake.host}"]\nlegacy = true\n')
-    done = wherry("pull", "-q", f"{fake.host}/app:t")
-    assert done.returncode == 0
-    warned = f"hosts.toml: {fake.host}: legacy has no effect: this version does not speak"
-    assert done.stderr.count(warned) == 1
+def test_legacy_allows_v1_for_its_host_alone(tmp_path: Path) -> None:
+    text = '["h.example"]\nlegacy = true\n["off.example"]\nlegacy = false\n'
+    files = (tmp_path / "user.toml", tmp_path / "system.toml")
+    files[0].write_text('["h.example"]\nschema1 = "deny"\n')
+    files[1].write_text(text)
+    for every in (False, True):
+        found = Hosts(host_files=files, legacy=every)
+        for name, source in (("h.example", str(files[1])), ("off.example", ""), ("o.example", "")):
+            (place,) = found.endpoints(Reference.parse(f"{name}/app"))
+            assert place.legacy is (every or name == "h.example")
+            assert found.explain_legacy(name) == ("--legacy or WHERRY_LEGACY" if every else source)
 
 
 def test_the_parser_is_loaded_only_for_an_existing_file(

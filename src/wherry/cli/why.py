@@ -84,6 +84,7 @@ def _endpoint_lines(number: int, endpoint: EndpointReport) -> Iterator[str]:
     for certificate, key in endpoint.pairs:
         yield _row("client cert", f"{certificate} with {key}")
     yield from _lookup_rows("hosts.toml", endpoint.hosts_toml)
+    yield _row("legacy v1", f"allowed by {endpoint.legacy}" if endpoint.legacy else "not allowed")
     yield _row("proxy", endpoint.proxy or "none")
     yield from _lookup_rows("credentials", endpoint.lookups)
     yield _row("user", endpoint.credentials or "anonymous")
@@ -145,6 +146,7 @@ def _endpoint(endpoint: EndpointReport) -> dict[str, Any]:
             "schema1": endpoint.settings.schema1 or None,
             "legacy": endpoint.settings.legacy,
         },
+        "legacy": endpoint.legacy or None,
         "proxy": endpoint.proxy or None,
         "credentials": endpoint.credentials or None,
         "looked": [lookup._asdict() for lookup in endpoint.lookups],

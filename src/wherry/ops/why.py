@@ -59,6 +59,7 @@ class EndpointReport(NamedTuple):
         pairs: The client certificates, each with its key.
         hosts_toml: The files with settings for the host.
         settings: The settings of these files.
+        legacy: What allows the v1 protocol: a file, or the option; empty if it is not allowed.
         proxy: The proxy, and the variable or file that names it; empty without a proxy.
         credentials: The user's name, or "an identity token"; empty without credentials.
         lookups: Where credentials were looked up.
@@ -74,6 +75,7 @@ class EndpointReport(NamedTuple):
     pairs: tuple[tuple[Path, Path], ...]
     hosts_toml: tuple[Lookup, ...]
     settings: wherry.types.HostSettings
+    legacy: str
     proxy: str
     credentials: str
     lookups: tuple[Lookup, ...]
@@ -169,6 +171,7 @@ def _report(
         certificates.pairs,
         tuple(Lookup(str(file), said) for file, said in session.hosts.explain_host(endpoint.name)),
         endpoint.settings,
+        session.hosts.explain_legacy(endpoint.name),
         _proxy(endpoint, session.proxies),
         _user(lookups),
         tuple(Lookup(lookup.place, lookup.outcome) for lookup in lookups),

@@ -24,6 +24,9 @@ class EndpointGroup:
     """The endpoints of one repository: mirrors first, the registry last. Thread-safe.
 
     An endpoint that does not respond is asked again only after every other one has failed.
+
+    ``has_served`` tells whether a call has succeeded. The first call of each operation fetches a
+    manifest or a tag list.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class EndpointGroup:
         warnings = session.server_warnings(cancel, warn)
         self.apis = [DistributionApi(session, endpoint, warnings) for endpoint in endpoints]
         self.warn = warn
+        self.has_served = False
         self._policy = session.policy
         self._cancel = cancel
         self._on_retry = on_retry
@@ -54,12 +58,14 @@ class EndpointGroup:
 
         With ``registry_first`` a mirror is asked only if the registry does not respond.
         """
-        return run(
+        found = run(
             self._policy,
             self._cancel,
             lambda: self._ask_round(call, registry_first=registry_first),
             self._on_retry,
         )
+        self.has_served = True
+        return found
 
     def _ask_round(self, call: Callable[[DistributionApi], T], *, registry_first: bool) -> T:
         """Call each endpoint once; the registry's own error outranks those of mirrors."""

@@ -45,6 +45,7 @@ class Endpoint(Record):
             the caller's credentials.
         settings: The host's settings in hosts.toml.
         proxy: The proxy that registries.conf names for it.
+        legacy: Whether the v1 protocol may be used with it.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Endpoint(Record):
     own: bool = True
     settings: HostSettings = HostSettings()
     proxy: ProxyAddress | None = None
+    legacy: bool = False
 
 
 class NameCandidate(Record):
@@ -72,6 +74,7 @@ class Hosts:
         certificates: The root directories of ``certs.d``.
         host_files: The hosts.toml files; earlier ones take precedence.
         insecure: Whether all hosts may have invalid certificates or speak plain http.
+        legacy: Whether the v1 protocol may be used with all hosts.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Hosts:
         host_files: Sequence[Path] = (),
         *,
         insecure: bool = False,
+        legacy: bool = False,
     ) -> None:
         self._files = registries
         self.certificate_roots = tuple(certificates)
@@ -88,6 +92,7 @@ class Hosts:
         self._host_files = tuple(host_files)
         self._read_host_files: tuple[HostsFile, ...] | None = None
         self._insecure = insecure
+        self._legacy = legacy
         self._lock = threading.Lock()
         self._warned: set[str] = set()
         self._settings: dict[bool, RegistriesConf] = {}
@@ -157,12 +162,7 @@ class Hosts:
         settings = self.settings()
         found = self._endpoints(reference, settings)
         if warn is not None:
-            unused = [
-                f"hosts.toml: {endpoint.name}: legacy {hosts_toml.NOT_USED}"
-                for endpoint in found
-                if endpoint.settings.legacy
-            ]
-            for warning in (*settings.warnings, *unused):
+            for warning in settings.warnings:
                 if warning not in self._warned:
                     self._warned.add(warning)
                     warn(warning)
@@ -227,7 +227,9 @@ class Hosts:
             schemes = ("https", "http")
         elif is_loopback(host) and not (found.authorities or found.pairs):
             schemes = ("http", "https")
-        return Endpoint(name, host, "", schemes, tls, settings=self.host_settings(name))
+        settings = self.host_settings(name)
+        legacy = self._legacy or settings.legacy
+        return Endpoint(name, host, "", schemes, tls, settings=settings, legacy=legacy)
 
     def host_settings(self, name: str) -> HostSettings:
         """Return the settings of ``host[:port]`` in hosts.toml.
@@ -240,6 +242,14 @@ class Hosts:
     def explain_host(self, name: str) -> list[tuple[Path, str]]:
         """Return the path of each hosts.toml and what it sets for ``host[:port]``."""
         return list(hosts_toml.explain(self._hosts_files(), name))
+
+    def explain_legacy(self, name: str) -> str:
+        """Return what allows the v1 protocol for ``host[:port]``; empty if it is not allowed."""
+        if self._legacy:
+            return "--legacy or WHERRY_LEGACY"
+        is_set = self.host_settings(name).legacy
+        file = hosts_toml.deciding_file(self._hosts_files(), name, "legacy")
+        return str(file) if is_set and file is not None else ""
 
     def _hosts_files(self) -> tuple[HostsFile, ...]:
         if self._read_host_files is None:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALLOW, DENY = "allow", "deny"
-NOT_USED = "has no effect: this version does not speak the v1 protocol"
 _KEYS: Mapping[str, tuple[type, str]] = {
     "private-realm": (bool, "true or false"),
     "schema1": (str, f'"{ALLOW}" or "{DENY}"'),
@@ -84,11 +83,14 @@ def explain(files: Sequence[HostsFile], host: str) -> Iterator[tuple[Path, str]]
         decided |= table.keys()
 
 
+def deciding_file(files: Sequence[HostsFile], host: str, key: str) -> Path | None:
+    """Return the path of the first file that has a key for a host; None if no file has it."""
+    return next((file.path for file in files if key in _table(file, host)), None)
+
+
 def _describe(key: str, value: object, decided: set[str]) -> str:
     shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
     note = " (an earlier file decides)" if key in decided else ""
-    if key == "legacy" and value and not note:
-        note = f" ({NOT_USED})"
     return f"{key} = {shown}{note}"
 
 

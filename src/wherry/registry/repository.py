@@ -60,6 +60,11 @@ class Repository:
         return self.reference.name
 
     @property
+    def has_served(self) -> bool:
+        """Whether an endpoint has served a manifest or a tag list."""
+        return self._endpoints.has_served
+
+    @property
     def schema1(self) -> str:
         """What hosts.toml says about schema1: ``deny`` if it does for any host involved."""
         named = self._session.hosts.host_settings(self.reference.domain)

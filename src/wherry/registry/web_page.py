@@ -32,6 +32,7 @@ def _page_error(response: HttpResponse, body: bytes, where: Places, wanted: str)
         f"{host} sent a web page, not {wanted}" + (f" ({said})" if said else ""),
         host=host,
         transient=False,
+        answered=True,
         hint="the login page of a network, or a proxy, may have answered for the registry:\n"
         f"open {response.url} in a browser",
     ).within(*where)

@@ -1,0 +1,120 @@
+"""Whether the v1 protocol is tried after the v2 protocol, and which of their errors counts.
+
+All endpoints of a repository are asked by v2 first: mirrors, then the registry, each by https
+and, where that is allowed, by plain http. v1 comes after them, over the same endpoints in the
+same order.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from wherry.errors import (
+    Ambiguous,
+    Denied,
+    NetworkError,
+    NotFound,
+    PlatformMismatch,
+    RateLimited,
+    RegistryError,
+    Unauthorized,
+    WherryError,
+)
+
+_NO_API = {404, 405, 501}  # statuses of a server that does not know a protocol
+# Docker Hub has had no v1 since June 2019 (docker.com/blog/registry-v1-api-deprecation).
+_WITHOUT_V1 = {"docker.io"}
+
+
+def may_go_on(error: WherryError, *, served: bool) -> bool:
+    """Return whether v1 may be tried after v2 failed with ``error``.
+
+    A registry that serves a manifest or a tag list speaks v2, and what it does not have by v2
+    is not looked for by v1. Until then v1 may be tried after these errors:
+
+    - No response, or a web page: the host may not speak v2.
+    - The status 404, 405 or 501: either there is no ``/v2/``, or the registry keeps this
+      repository or tag for v1 only.
+    - Missing or refused credentials: a front end of a v1 registry may ask for some at ``/v2/``.
+
+    All others end the attempt. A registry that fails, limits requests or denies access would
+    do so for v1 too, and content that breaks a rule must not be replaced by other content.
+
+    Args:
+        error: The error of the first manifest or tag list.
+        served: Whether v2 has served a manifest or a tag list in this operation.
+    """
+    if served:
+        return False
+    match error:
+        case Ambiguous() | PlatformMismatch():  # of an image that was found
+            return False
+        case NetworkError() | NotFound() | Unauthorized():
+            return True
+        case RegistryError():
+            return error.status in _NO_API
+        case _:
+            return False
+
+
+def may_help(error: WherryError, host: str) -> bool:
+    """Return whether v1 could succeed after an error for which `may_go_on` allows it.
+
+    It cannot if the host was not reached, since v1 has the same address and certificate.
+    """
+    is_reached = not isinstance(error, NetworkError) or error.answered
+    return is_reached and host not in _WITHOUT_V1
+
+
+class _Weight(enum.IntEnum):
+    """What an error says, from the least to the most important."""
+
+    UNREACHABLE = 0
+    OTHER_PROTOCOL = 1
+    FAILURE = 2
+    NOT_FOUND = 3
+    REFUSED = 4
+    CONTENT = 5
+
+
+def choose_error(v2: WherryError, v1: WherryError, *, v1_spoken: bool) -> WherryError:
+    """Return the error that matters more to the user; of equal ones that of v2.
+
+    The last error is often the least useful one: a registry refuses the credentials by v2, and
+    then there is no v1 at its address. From the most important to the least:
+
+    1. Content that breaks a rule, and everything else that is not about a request. It must not
+       be hidden.
+    2. Credentials that are missing or refused: the user can do something about them, and the
+       image may be there.
+    3. A registry says that it does not have the image.
+    4. A registry fails to answer, or asks to wait.
+    5. The host answers, but not by this protocol.
+    6. The host does not answer.
+
+    Args:
+        v2: The error of the v2 protocol.
+        v1: The error of the v1 protocol.
+        v1_spoken: Whether the host has answered by v1.
+    """
+    # By v2, a registry that does not have something says so by an error code.
+    v2_weight = _weigh(v2, spoken=isinstance(v2, NotFound) and bool(v2.codes))
+    return v1 if _weigh(v1, spoken=v1_spoken) > v2_weight else v2
+
+
+def _weigh(error: WherryError, *, spoken: bool) -> _Weight:
+    """Return the weight of an error; ``spoken`` tells whether a 404 is a registry's answer."""
+    match error:
+        case NetworkError():
+            return _Weight.OTHER_PROTOCOL if error.answered else _Weight.UNREACHABLE
+        case Unauthorized() | Denied():
+            return _Weight.REFUSED
+        case NotFound():
+            return _Weight.NOT_FOUND if spoken else _Weight.OTHER_PROTOCOL
+        case RegistryError():
+            is_other = error.status in _NO_API and not spoken
+            return _Weight.OTHER_PROTOCOL if is_other else _Weight.FAILURE
+        case RateLimited():
+            return _Weight.FAILURE
+        case _:
+            return _Weight.CONTENT
