@@ -20,9 +20,10 @@ from wherry.model.schema1_signatures import verify_signatures
 from wherry.model.schema1_writer import to_schema1
 from wherry.transfer.collect import Node, node_of
 from wherry.transfer.derive import from_schema1
-from wherry.transfer.pack import pack_layer, spooled_blob
+from wherry.transfer.pack import pack_layer
 from wherry.transfer.plan_values import Rewrite
 from wherry.transfer.rewrite import describe_losses, rewrite
+from wherry.transfer.spool import spooled_blob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

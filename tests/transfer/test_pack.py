@@ -21,7 +21,8 @@ from wherry.model.compression import KEEP, Compression
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.testing import compress
-from wherry.transfer.pack import Packed, pack_layer, spooled_blob
+from wherry.transfer.pack import Packed, pack_layer
+from wherry.transfer.spool import spooled_blob
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

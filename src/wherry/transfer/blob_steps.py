@@ -151,7 +151,8 @@ class BlobSteps:
         return step.source._replace(size=receipt.descriptor.size)
 
     def _convert(self, step: Convert, cancel: CancelToken, *, asks: bool = True) -> Descriptor:
-        from wherry.transfer.pack import pack_layer, spooled_blob
+        from wherry.transfer.pack import pack_layer
+        from wherry.transfer.spool import spooled_blob
 
         layer = step.source
         with self._ends.spool() as spool:

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import io
-import os
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from wherry.content.codec import LONGEST_MAGIC, detect
-from wherry.content.compress import compressor
 from wherry.content.pipeline import Limits
-from wherry.content.protocols import Blob, Opened
+from wherry.content.protocols import Blob
 from wherry.content.verify import follow_growing, layer_name
-from wherry.errors import IntegrityError, StoreError, StoreFull
+from wherry.errors import IntegrityError
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest, diff_id_mismatch, mismatch
 from wherry.model.record import Record
+from wherry.transfer.spool import PackedSpool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from typing_extensions import Buffer
 
@@ -31,7 +28,6 @@ T = TypeVar("T")
 _DAMAGED = "nothing was named at the destination; the source is damaged, or has changed"
 _LIMITS = Limits()
 _CHUNK = 256 * 1024
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Packed(Record):
@@ -57,6 +53,7 @@ def pack_layer(
     cancel: CancelToken,
     on_bytes: Callable[[int], None],
     *,
+    on_content: Callable[[memoryview], None] = lambda _content: None,
     limits: Limits = _LIMITS,
 ) -> Packed:
     """Decompress a layer, verify it, and write it to ``spool`` in another compression.
@@ -67,9 +64,10 @@ def pack_layer(
         layer: The layer, in any compression.
         compression: Every kind except ``keep``.
         diff_id: The expected DiffID; None if it is not known.
-        spool: An empty file with a buffer. `spooled_blob` reads it.
+        spool: An empty file with a buffer. `spool.spooled_blob` reads it.
         cancel: Stops the call.
         on_bytes: Called often with the number of bytes of the layer that have been read.
+        on_content: Called with each piece of the decompressed layer.
         limits: Size limits for the layer.
 
     Raises:
@@ -79,19 +77,41 @@ def pack_layer(
         StoreError: The spool file cannot be written.
     """
     media_type = compression.layer_type(docker=False)
-    target = _Spool(spool, compression)
+    target = PackedSpool(spool, compression)
+
+    def add(content: memoryview) -> None:
+        target.add(content)
+        on_content(content)
+
+    found, raw_size = verify_layer(layer, diff_id, cancel, on_bytes, add, limits=limits)
+    return Packed(target.finish(media_type), found, raw_size)
+
+
+def verify_layer(
+    layer: Blob,
+    diff_id: Digest | None,
+    cancel: CancelToken,
+    on_bytes: Callable[[int], None],
+    on_content: Callable[[memoryview], None],
+    *,
+    limits: Limits = _LIMITS,
+) -> tuple[Digest, int]:
+    """Decompress a layer, verify it, and return its DiffID and decompressed size in bytes.
+
+    Arguments and errors are those of `pack_layer`.
+    """
     name = layer_name(layer.descriptor.digest)
     try:
         with contextlib.closing(_LayerReader(layer, limits.blob, cancel, on_bytes)) as source:
             algorithm = "sha256" if diff_id is None else diff_id.algorithm
             found, raw_size = source.verified(
-                lambda: _follow(source, algorithm, target.add, limits, cancel)
+                lambda: _follow(source, algorithm, on_content, limits, cancel)
             )
     except IntegrityError as error:
         raise error.within(name) from error.__cause__
     if diff_id is not None and found != diff_id:
         raise diff_id_mismatch(diff_id, found.hex).within(name)
-    return Packed(target.finish(media_type), found, raw_size)
+    return found, raw_size
 
 
 def _follow(
@@ -196,69 +216,3 @@ class _LayerReader(io.RawIOBase):
 
     def _is_whole(self) -> bool:
         return self._hash.hexdigest() == self.digest.hex
-
-
-class _Spool:
-    """Packs content into a file, and hashes the packed bytes."""
-
-    def __init__(self, file: BinaryIO, compression: Compression) -> None:
-        self._file = file
-        self._compressor = compressor(compression)
-        self._hash = hashlib.sha256()
-        self._size = 0
-
-    def add(self, content: memoryview) -> None:
-        """Pack the next bytes of the content."""
-        self._write(self._compressor.compress(content))
-
-    def finish(self, media_type: str) -> Descriptor:
-        """Write the end, and return the descriptor of the packed bytes."""
-        self._write(self._compressor.flush())
-        with _translate_os_errors():
-            self._file.flush()
-        return Descriptor(media_type, Digest(f"sha256:{self._hash.hexdigest()}"), self._size)
-
-    def _write(self, packed: Buffer) -> None:
-        with _translate_os_errors():
-            self._file.write(packed)
-        self._hash.update(packed)
-        self._size += memoryview(packed).nbytes
-
-
-def spooled_blob(spool: BinaryIO, descriptor: Descriptor) -> Blob:
-    """Return the blob in a spool file, for as long as the file is open.
-
-    Several streams can be read at the same time.
-    """
-    file, size = spool.fileno(), descriptor.size
-    return Blob(descriptor, lambda offset, _: Opened(_SpoolStream(file, offset), offset, size))
-
-
-class _SpoolStream:
-    """The bytes of a file from an offset on; the file has no position that streams share."""
-
-    def __init__(self, file: int, offset: int) -> None:
-        self._file = file
-        self._at = offset
-
-    def read1(self, size: int) -> bytes:
-        with _translate_os_errors():
-            data = os.pread(self._file, size, self._at)
-        self._at += len(data)
-        return data
-
-    def close(self) -> None:
-        """Do nothing: the file belongs to the caller."""
-
-
-@contextlib.contextmanager
-def _translate_os_errors() -> Iterator[None]:
-    """Raise `StoreError` or `StoreFull` for an `OSError` about a spool file."""
-    try:
-        yield
-    except OSError as error:
-        message = f"the temporary file of a packed layer: {error.strerror or error}"
-        if error.errno in _FULL:
-            hint = "layers are packed into temporary files; make room, or set TMPDIR"
-            raise StoreFull(message, hint=hint) from error
-        raise StoreError(message) from error
