@@ -228,7 +228,7 @@ class Context:
 
         config, settings = self._config(), self.settings
         fixed = _fixed_credentials(self._credentials)
-        hosts = _hosts(config, insecure=settings.insecure)
+        hosts = _hosts(config, settings)
         helpers = None if config.auth_file_alone else lambda: hosts.settings().helpers
         return Session(
             connections=settings.jobs + (settings.split or _SPLIT) + _SPARE,
@@ -269,7 +269,7 @@ def _fixed_credentials(
     return Credentials(*given)
 
 
-def _hosts(config: Config, *, insecure: bool) -> Hosts:
+def _hosts(config: Config, settings: TransferSettings) -> Hosts:
     from wherry.registry.hosts import Hosts
     from wherry.registry.registries_conf import RegistriesFiles
 
@@ -279,7 +279,13 @@ def _hosts(config: Config, *, insecure: bool) -> Hosts:
         config.registries_named,
         config.registries_last,
     )
-    return Hosts(files, config.certificates, config.hosts, insecure=insecure)
+    return Hosts(
+        files,
+        config.certificates,
+        config.hosts,
+        insecure=settings.insecure,
+        legacy=settings.legacy,
+    )
 
 
 def public_call(call: F) -> F:

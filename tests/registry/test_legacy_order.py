@@ -79,33 +79,32 @@ def test_v1_is_tried_only_after_errors_of_a_registry_that_may_not_speak_v2(
 # From the least to the most important; the errors of one line have the same weight.
 WEIGHTS = (
     [REFUSED],
-    [PAGE, NO_PATH, status(404), status(501)],
-    [LIMITED, status(400), status(500), status(503)],
+    [PAGE, NO_PATH, status(405), status(501)],
+    [LIMITED, InvalidDocument("no list"), status(400), status(500), status(503)],
     [NO_NAME, NO_TAG],
     [NO_CREDENTIALS, FORBIDDEN],
-    [ALTERED, InvalidDocument("no list")],
+    [ALTERED, StoreError("no space")],
 )
+BY_V1 = [[error for error in errors if error is not NO_PATH] for errors in WEIGHTS]
 
 
-@pytest.mark.parametrize(("less", "more"), [*itertools.pairwise(WEIGHTS)], ids=str)
-def test_the_error_that_matters_more_is_reported(
-    less: list[WherryError], more: list[WherryError]
-) -> None:
-    for minor, major in itertools.product(less, more):
-        spoken = isinstance(major, NotFound)
-        assert choose_error(major, minor, v1_spoken=False) is major
-        assert choose_error(minor, major, v1_spoken=spoken) is major
+@pytest.mark.parametrize("place", range(len(WEIGHTS) - 1))
+def test_the_error_that_matters_more_is_reported(place: int) -> None:
+    for v2, v1 in itertools.product(WEIGHTS[place], BY_V1[place + 1]):
+        assert choose_error(v2, v1) is v1
+    for v2, v1 in itertools.product(WEIGHTS[place + 1], BY_V1[place]):
+        assert choose_error(v2, v1) is v2
 
 
-@pytest.mark.parametrize("same", WEIGHTS, ids=str)
-def test_of_equal_errors_that_of_v2_is_reported(same: list[WherryError]) -> None:
-    for v2, v1 in itertools.permutations(same, 2):
-        assert choose_error(v2, v1, v1_spoken=isinstance(v1, NotFound) and bool(v1.codes)) is v2
+@pytest.mark.parametrize("place", range(len(WEIGHTS)))
+def test_of_equal_errors_that_of_v2_is_reported(place: int) -> None:
+    for v2, v1 in itertools.product(WEIGHTS[place], BY_V1[place]):
+        assert choose_error(v2, v1) is v2
 
 
-def test_a_404_counts_as_an_answer_of_a_registry_that_speaks_v1() -> None:
+def test_a_404_says_more_by_v1_than_by_v2_without_a_code() -> None:
+    """v1 has no error codes, and a v1 registry answers 404 to every path of v2."""
     missing = NotFound("not found (404)")
-    assert choose_error(NO_PATH, missing, v1_spoken=True) is missing
-    assert choose_error(NO_PATH, missing, v1_spoken=False) is NO_PATH
-    assert choose_error(NO_NAME, missing, v1_spoken=True) is NO_NAME
-    assert choose_error(NO_CREDENTIALS, missing, v1_spoken=True) is NO_CREDENTIALS
+    assert choose_error(NO_PATH, missing) is missing
+    assert choose_error(NO_NAME, missing) is NO_NAME
+    assert choose_error(NO_CREDENTIALS, missing) is NO_CREDENTIALS

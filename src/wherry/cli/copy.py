@@ -12,6 +12,7 @@ import click
 from wherry.cli.completion import addresses
 from wherry.cli.main import global_options
 from wherry.cli.options import (
+    legacy_option,
     parse_credentials,
     print_event,
     registry_options,
@@ -49,6 +50,7 @@ Examples:
 @click.option(
     "--dest-creds", metavar="USER[:PASSWORD]", help="Credentials for the registry of DESTINATION."
 )
+@legacy_option
 @transfer_options
 @registry_options
 @click.pass_context

@@ -9,7 +9,7 @@ import click
 
 from wherry.cli import render
 from wherry.cli.completion import image_names
-from wherry.cli.options import registry_options
+from wherry.cli.options import legacy_option, registry_options
 from wherry.cli.param_types import AddressType
 from wherry.cli.printable import printable
 from wherry.cli.resolve_name import address_client
@@ -44,6 +44,7 @@ _COMMAND_SHOWN = 45  # characters of a build step, as in docker
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, with full digests and sizes in bytes."
 )
+@legacy_option
 @registry_options
 @click.pass_context
 def command(

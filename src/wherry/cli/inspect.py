@@ -8,7 +8,7 @@ import click
 
 from wherry.cli import render
 from wherry.cli.completion import addresses
-from wherry.cli.options import registry_options
+from wherry.cli.options import legacy_option, registry_options
 from wherry.cli.param_types import AddressType
 from wherry.cli.resolve_name import address_client
 from wherry.model import gojson
@@ -43,6 +43,7 @@ Examples:
     help="Platform instead of this machine's (WHERRY_PLATFORM).",
 )
 @click.option("--all-platforms", is_flag=True, help="Show all images of an index, with sizes.")
+@legacy_option
 @registry_options
 @click.pass_context
 def command(

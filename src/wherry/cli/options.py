@@ -100,6 +100,12 @@ schema1_option = click.option(
     type=click.Choice(SCHEMA1_CHOICES),
     help="Accept docker's deprecated schema1 format, or not (WHERRY_SCHEMA1; default allow).",
 )
+legacy_option = click.option(
+    "--legacy",
+    is_flag=True,
+    default=None,
+    help="Use the unsafe v1 protocol if v2 does not have the image (WHERRY_LEGACY).",
+)
 _SHARED = (
     "authfile",
     "registries_conf",
@@ -110,6 +116,7 @@ _SHARED = (
     "jobs",
     "split",
     "schema1",
+    "legacy",
 )
 
 

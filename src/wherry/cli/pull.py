@@ -12,6 +12,7 @@ import click
 from wherry.cli.main import global_options
 from wherry.cli.options import (
     dry_run_option,
+    legacy_option,
     make_client,
     print_event,
     registry_options,
@@ -63,6 +64,7 @@ Examples:
 @click.option("--no-verify-layers", is_flag=True, help="Verify digests only, not DiffIDs.")
 @click.option("--no-verify-signatures", is_flag=True, help="Do not verify schema1 signatures.")
 @schema1_option
+@legacy_option
 @transfer_options
 @registry_options
 @click.pass_context

@@ -8,7 +8,7 @@ import click
 
 from wherry.cli.completion import image_names
 from wherry.cli.main import global_options
-from wherry.cli.options import registry_options, transfer_options
+from wherry.cli.options import legacy_option, registry_options, transfer_options
 from wherry.cli.param_types import AddressType, RegistryName
 from wherry.cli.sink_options import Sending, sink_options
 from wherry.errors import InvalidReference, NotFound
@@ -43,6 +43,7 @@ Examples:
 )
 @click.option("-a", "--all-tags", is_flag=True, help="Push every tag that the store has.")
 @sink_options
+@legacy_option
 @transfer_options
 @registry_options
 @click.pass_context

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wherry.cli.main import global_options
-from wherry.cli.options import make_client, print_event, registry_options
+from wherry.cli.options import legacy_option, make_client, print_event, registry_options
 from wherry.cli.param_types import RegistryName
 from wherry.cli.printable import printable
 from wherry.cli.resolve_name import call_first_found
@@ -37,6 +37,7 @@ Examples:
     help="Order of the tags; `version` puts the newest last.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
+@legacy_option
 @registry_options
 @click.pass_context
 def command(

@@ -12,6 +12,7 @@ import enum
 from wherry.errors import (
     Ambiguous,
     Denied,
+    InvalidDocument,
     NetworkError,
     NotFound,
     PlatformMismatch,
@@ -21,7 +22,7 @@ from wherry.errors import (
     WherryError,
 )
 
-_NO_API = {404, 405, 501}  # statuses of a server that does not know a protocol
+_NO_API = {405, 501}  # statuses, beside 404, of a server that does not know a protocol
 # Docker Hub has had no v1 since June 2019 (docker.com/blog/registry-v1-api-deprecation).
 _WITHOUT_V1 = {"docker.io"}
 
@@ -74,47 +75,41 @@ class _Weight(enum.IntEnum):
     FAILURE = 2
     NOT_FOUND = 3
     REFUSED = 4
-    CONTENT = 5
+    OTHER_ERROR = 5
 
 
-def choose_error(v2: WherryError, v1: WherryError, *, v1_spoken: bool) -> WherryError:
+def choose_error(v2: WherryError, v1: WherryError) -> WherryError:
     """Return the error that matters more to the user; of equal ones that of v2.
 
     The last error is often the least useful one: a registry refuses the credentials by v2, and
     then there is no v1 at its address. From the most important to the least:
 
-    1. Content that breaks a rule, and everything else that is not about a request. It must not
-       be hidden.
+    1. An error that is not about a request, such as content with another id. It must not be
+       hidden.
     2. Credentials that are missing or refused: the user can do something about them, and the
        image may be there.
-    3. A registry says that it does not have the image.
-    4. A registry fails to answer, or asks to wait.
+    3. A registry says that it does not have the image. By v2 it says so with an error code.
+    4. A registry fails, asks to wait, or sends a document that does not parse.
     5. The host answers, but not by this protocol.
     6. The host does not answer.
-
-    Args:
-        v2: The error of the v2 protocol.
-        v1: The error of the v1 protocol.
-        v1_spoken: Whether the host has answered by v1.
     """
-    # By v2, a registry that does not have something says so by an error code.
-    v2_weight = _weigh(v2, spoken=isinstance(v2, NotFound) and bool(v2.codes))
-    return v1 if _weigh(v1, spoken=v1_spoken) > v2_weight else v2
+    v2_weight = _weigh(v2)
+    if isinstance(v2, NotFound) and not v2.codes:
+        v2_weight = _Weight.OTHER_PROTOCOL
+    return v1 if _weigh(v1) > v2_weight else v2
 
 
-def _weigh(error: WherryError, *, spoken: bool) -> _Weight:
-    """Return the weight of an error; ``spoken`` tells whether a 404 is a registry's answer."""
+def _weigh(error: WherryError) -> _Weight:
     match error:
         case NetworkError():
             return _Weight.OTHER_PROTOCOL if error.answered else _Weight.UNREACHABLE
         case Unauthorized() | Denied():
             return _Weight.REFUSED
         case NotFound():
-            return _Weight.NOT_FOUND if spoken else _Weight.OTHER_PROTOCOL
+            return _Weight.NOT_FOUND
         case RegistryError():
-            is_other = error.status in _NO_API and not spoken
-            return _Weight.OTHER_PROTOCOL if is_other else _Weight.FAILURE
-        case RateLimited():
+            return _Weight.OTHER_PROTOCOL if error.status in _NO_API else _Weight.FAILURE
+        case RateLimited() | InvalidDocument():
             return _Weight.FAILURE
         case _:
-            return _Weight.CONTENT
+            return _Weight.OTHER_ERROR
