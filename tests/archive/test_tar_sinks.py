@@ -47,8 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wherry import Client
-    from wherry.archive.directory_sink import DirectorySink
-    from wherry.archive.tar_sink import TarSink
+    from wherry.archive.archive_sink import ArchiveSink
     from wherry.testing import BuiltImage
 
 FORMS = ["oci-archive", "docker-archive"]
@@ -228,7 +227,7 @@ def test_a_thread_that_does_not_stop(tmp_path: Path, where: str) -> None:
         go_on.wait(30)
         return blob_of(descriptor, ONE.config.data).open(offset, lambda: False)
 
-    def work(sink: TarSink | DirectorySink) -> None:
+    def work(sink: ArchiveSink) -> None:
         blob = Blob(descriptor, open_stuck)
         sink.put(blob, cancel=CancelToken(), on_bytes=lambda _: None)
 
@@ -328,21 +327,21 @@ def test_spools_are_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def docker(tmp_path: Path) -> Iterator[TarSink]:
+def docker(tmp_path: Path) -> Iterator[ArchiveSink]:
     """A docker archive that will not be written."""
     with open_sink(f"docker-archive:{tmp_path}/x") as sink:
-        yield sink  # type: ignore[misc] # of the other kind are directories
+        yield sink
     assert not (tmp_path / "x").exists()
 
 
-def test_compressed_layers_are_refused(docker: TarSink) -> None:
+def test_compressed_layers_are_refused(docker: ArchiveSink) -> None:
     packed = build_image([BASE])
     put(docker, packed.config, *packed.layers)
     with pytest.raises(IntegrityError, match="was not written uncompressed"):
         put_manifest(docker, packed)
 
 
-def test_an_index_is_refused(docker: TarSink) -> None:
+def test_an_index_is_refused(docker: ArchiveSink) -> None:
     index = build_index([(ONE, {"os": "linux", "architecture": "amd64"})])
     put_image(docker, ONE)
     with pytest.raises(Unsupported, match="holds one platform") as caught:
@@ -350,13 +349,13 @@ def test_an_index_is_refused(docker: TarSink) -> None:
     assert "--platform" in caught.value.hint
 
 
-def test_a_second_image_is_refused(docker: TarSink) -> None:
+def test_a_second_image_is_refused(docker: ArchiveSink) -> None:
     put_image(docker, ONE)
     with pytest.raises(Unsupported, match="holds one image"):
         put_image(docker, TWO)
 
 
-def test_an_artifact_is_refused(docker: TarSink) -> None:
+def test_an_artifact_is_refused(docker: ArchiveSink) -> None:
     chart = json.loads(ONE.manifest.data)
     chart["config"]["mediaType"] = "application/vnd.cncf.helm.config.v1+json"
     raw = json.dumps(chart).encode()
@@ -365,7 +364,7 @@ def test_an_artifact_is_refused(docker: TarSink) -> None:
         docker.put_document(Descriptor.of(raw, ONE.manifest.media_type), raw, [], CancelToken())
 
 
-def test_a_config_with_other_layers_is_refused(docker: TarSink) -> None:
+def test_a_config_with_other_layers_is_refused(docker: ArchiveSink) -> None:
     wrong = json.loads(ONE.manifest.data)
     wrong["layers"].pop()
     raw = json.dumps(wrong).encode()

@@ -15,8 +15,7 @@ from wherry.testing import build_image, tar_layer
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from wherry.archive.directory_sink import DirectorySink
-    from wherry.archive.tar_sink import TarSink
+    from wherry.archive.archive_sink import ArchiveSink
     from wherry.testing import BuiltImage
     from wherry.testing.images import Piece
 
@@ -28,25 +27,25 @@ ONE, TWO = (
 )
 
 
-def open_sink(address: str) -> TarSink | DirectorySink:
+def open_sink(address: str) -> ArchiveSink:
     """Open an archive or layout to write to."""
     return open_archive_sink(Address.parse(address), CancelToken())
 
 
-def put(sink: TarSink | DirectorySink, *pieces: Piece) -> None:
+def put(sink: ArchiveSink, *pieces: Piece) -> None:
     """Put blobs into a sink."""
     for piece in pieces:
         blob = blob_of(descriptor_of(piece), piece.data)
         sink.put(blob, cancel=CancelToken(), on_bytes=lambda _: None)
 
 
-def put_image(sink: TarSink | DirectorySink, image: BuiltImage) -> Descriptor:
+def put_image(sink: ArchiveSink, image: BuiltImage) -> Descriptor:
     """Put an image into a sink; return its root, which has no name yet."""
     put(sink, image.config, *image.layers)
     return put_manifest(sink, image)
 
 
-def put_manifest(sink: TarSink | DirectorySink, image: BuiltImage) -> Descriptor:
+def put_manifest(sink: ArchiveSink, image: BuiltImage) -> Descriptor:
     """Put the manifest of an image into a sink; return its descriptor."""
     root = descriptor_of(image.manifest)
     children = [(Digest.parse(piece.digest), True) for piece in image.blobs()]

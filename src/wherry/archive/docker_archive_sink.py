@@ -53,7 +53,7 @@ class DockerArchiveSink(TarSink):
         self._wanted: list[Digest] = []  # layers that are still to be written, in order
         self._next: Entry | None = None  # the member of the first of them
 
-    def _store(self, blob: Blob, cancel: CancelToken, on_bytes: Callable[[int], None]) -> int:
+    def _add(self, blob: Blob, cancel: CancelToken, on_bytes: Callable[[int], None]) -> int:
         digest, size = blob.descriptor.digest, blob.descriptor.size
         if self._next is not None and self._wanted[:1] == [digest]:
             with self._file.tar.member(self._next.name, size) as part:

@@ -14,10 +14,9 @@ from wherry.model.convert import MAX_NESTING
 from wherry.model.manifest import Index, Manifest, digest_of, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Blob, Receipt
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
 
@@ -72,19 +71,12 @@ class FlatSink(DirectorySink):
                     self._directory.write_bytes("", VERSION, VERSION_ENTRY.data or b"")
                 self._begun = True
 
-    def put(
-        self,
-        blob: Blob,
-        *,
-        follow: bool = False,
-        cancel: CancelToken,
-        on_bytes: Callable[[int], None],
-    ) -> Receipt:
-        """Write a blob unless it is there; see `DirectorySink.put`."""
-        with self._errors():
-            self._begin()
-        self._written.add(blob.descriptor.digest.hex)
-        return super().put(blob, follow=follow, cancel=cancel, on_bytes=on_bytes)
+    @contextlib.contextmanager
+    def _turn(self, digest: Digest) -> Iterator[None]:
+        self._begin()  # before the blob is looked for
+        self._written.add(digest.hex)
+        with super()._turn(digest):
+            yield
 
     def put_document(
         self,

@@ -10,7 +10,7 @@ from wherry.archive.layout_names import parse_layout_name
 from wherry.archive.layout_roots import UnnamedReferrers, list_root
 from wherry.archive.oci import INDEX
 from wherry.archive.tar_sink import TarSink
-from wherry.archive.write_errors import PULL_SCHEMA1, translate_write_errors
+from wherry.archive.write_errors import PULL_SCHEMA1
 from wherry.archive.writer import Entry
 from wherry.content.cancel import CancelToken
 from wherry.errors import NotFound, Unsupported
@@ -47,7 +47,7 @@ class OciArchiveSink(TarSink):
         self._roots: dict[Digest, ListedRoot] = {}
         self._referrers = UnnamedReferrers()
 
-    def _store(self, blob: Blob, cancel: CancelToken, on_bytes: Callable[[int], None]) -> int:
+    def _add(self, blob: Blob, cancel: CancelToken, on_bytes: Callable[[int], None]) -> int:
         descriptor = blob.descriptor
         if descriptor.size is None or descriptor.size > MAX_DOCUMENT:
             name = self._place(descriptor.digest)
@@ -95,7 +95,7 @@ class OciArchiveSink(TarSink):
         del cancel
         digest = descriptor.digest
         check_type(descriptor)
-        with self._lock, translate_write_errors(self.label):
+        with self._lock, self._errors():
             self._referrers.note(descriptor, raw, children)
             for child, _ in children:
                 self._write_held(child)
@@ -146,9 +146,9 @@ class OciArchiveSink(TarSink):
             names: dict[str, Reference | None] = {
                 name: parse_layout_name(name)
                 for name, named in self._names.items()
-                if name and named == digest
+                if name and named.digest == digest
             }
-            if digest in self._names.values():
+            if digest in {each.digest for each in self._names.values()}:
                 found.append(LayoutRoot(root.descriptor, names, root.original))
         listed = {each.descriptor.digest for each in found}
         referrers = (each for each in self._referrers.roots() if each.digest not in listed)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import threading
 from typing import TYPE_CHECKING
 
 from wherry.archive.archive_file import ArchiveFile
+from wherry.archive.archive_sink import ArchiveSink
 from wherry.archive.blob_part import GRACE, fill
-from wherry.archive.write_errors import translate_write_errors
-from wherry.content.pipeline import Limits
-from wherry.content.protocols import Receipt
 from wherry.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Self
+    from collections.abc import Callable
 
     from wherry.archive.blob_part import Spool
     from wherry.archive.writer import Entry
@@ -26,7 +22,7 @@ if TYPE_CHECKING:
     from wherry.model.digest import Digest
 
 
-class TarSink(abc.ABC):
+class TarSink(ArchiveSink):
     """A new archive, which gets its name at the end of the ``with`` block.
 
     After a failure, or if no image was named, there is no new file. Calls from several threads
@@ -37,32 +33,20 @@ class TarSink(abc.ABC):
         first: The first entry of the tar, if there always is one.
     """
 
-    remote = False
-    mounts = False
     ordered = True
-    follows = False
-    indexes = True
-    keeps_referrers = True
-    layer_compression = "keep"
-    image_limit = Limits().image
 
     def __init__(self, path: str, first: Entry | None = None) -> None:
-        self.label = path
-        with translate_write_errors(path):
+        super().__init__(path)
+        with self._errors():
             self._file = ArchiveFile(path, first)
-        self._lock = threading.RLock()
         self._stored: dict[Digest, int] = {}  # sizes of blobs and documents
-        self._names: dict[str, Digest] = {}
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         # A thread that does not stop after an error keeps its open files.
         if not self._lock.acquire(timeout=-1 if error is None else GRACE):
             return
         try:
-            with translate_write_errors(self.label), contextlib.ExitStack() as closing:
+            with self._errors(), contextlib.ExitStack() as closing:
                 closing.callback(self._file.close)
                 closing.callback(self._close)
                 if error is None and self._names:
@@ -71,37 +55,20 @@ class TarSink(abc.ABC):
         finally:
             self._lock.release()
 
-    def has(self, descriptor: Descriptor) -> bool:
-        """Return whether a blob or document was put into this archive."""
-        return descriptor.digest in self._stored
+    def _turn(self, _digest: Digest) -> contextlib.AbstractContextManager[object]:
+        return self._lock
 
-    def put(
-        self,
-        blob: Blob,
-        *,
-        follow: bool = False,
-        cancel: CancelToken,
-        on_bytes: Callable[[int], None],
-    ) -> Receipt:
-        """Write a blob unless it was put before; ``follow`` has no effect.
+    def _find(self, descriptor: Descriptor) -> int | None:
+        return self._stored.get(descriptor.digest)
 
-        Raises:
-            IntegrityError: The content does not match the descriptor.
-            StoreError: The archive cannot be written.
-        """
-        del follow
-        descriptor = blob.descriptor
-        with self._lock, translate_write_errors(self.label):
-            size = self._stored.get(descriptor.digest)
-            existed = size is not None
-            if size is None:
-                size = self._store(blob, cancel, on_bytes)
-                self._stored[descriptor.digest] = size
-        return Receipt(descriptor._replace(size=size), existed=existed)
+    def _store(self, blob: Blob, cancel: CancelToken, on_bytes: Callable[[int], None]) -> int:
+        size = self._stored[blob.descriptor.digest] = self._add(blob, cancel, on_bytes)
+        return size
 
     def resolve(self, name: str) -> Digest | None:
         """Return the root that `name` has set; an archive is written anew."""
-        return self._names.get(name)
+        root = self._names.get(name)
+        return None if root is None else root.digest
 
     def name(self, name: str, root: Descriptor) -> None:
         """Give a root a name, or move the name to it; see `Sink.name`.
@@ -110,12 +77,9 @@ class TarSink(abc.ABC):
             NotFound: The root was not put into this archive.
             InvalidReference: The archive cannot have such a name.
         """
-        self._check_name(name)
-        with self._lock:
-            if root.digest not in self._stored:
-                raise NotFound(f"{root.digest} was not written").within(self.label)
-            self._names.pop(name, None)
-            self._names[name] = root.digest
+        if root.digest not in self._stored:
+            raise NotFound(f"{root.digest} was not written").within(self.label)
+        super().name(name, root)
 
     def _spooled(self, blob: Blob, cancel: CancelToken, on_bytes: Callable[[int], None]) -> Spool:
         """Write a blob to a spool."""
@@ -130,22 +94,8 @@ class TarSink(abc.ABC):
     # What differs between formats
 
     @abc.abstractmethod
-    def put_document(
-        self,
-        descriptor: Descriptor,
-        raw: bytes,
-        children: Sequence[tuple[Digest, bool]],
-        cancel: CancelToken,
-    ) -> None:
-        """Write a document after what it names; idempotent."""
-
-    @abc.abstractmethod
-    def _store(self, blob: Blob, cancel: CancelToken, on_bytes: Callable[[int], None]) -> int:
-        """Write a blob to the tar or to a spool; return its size."""
-
-    @abc.abstractmethod
-    def _check_name(self, name: str) -> None:
-        """Raise `InvalidReference` if the archive cannot have this name."""
+    def _add(self, blob: Blob, cancel: CancelToken, on_bytes: Callable[[int], None]) -> int:
+        """Write a blob to the tar or to a spool; return its size in bytes."""
 
     @abc.abstractmethod
     def _write_rest(self) -> None:

@@ -10,13 +10,12 @@ from wherry.model.address import Where
 from wherry.model.reference import Reference
 
 if TYPE_CHECKING:
-    from wherry.archive.directory_sink import DirectorySink
-    from wherry.archive.tar_sink import TarSink
+    from wherry.archive.archive_sink import ArchiveSink
     from wherry.content.cancel import CancelToken
     from wherry.model.address import Address
 
 
-def open_archive_sink(address: Address, cancel: CancelToken) -> TarSink | DirectorySink:
+def open_archive_sink(address: Address, cancel: CancelToken) -> ArchiveSink:
     """Open an archive or layout to write to; nothing is written before the first blob.
 
     Returns:
