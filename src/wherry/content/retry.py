@@ -27,6 +27,7 @@ class RetryPolicy(Record):
         longest: The most seconds of a pause.
         jitter: The random share of a pause, so that clients do not return all at once.
         patience: The most seconds of all pauses for one blob together.
+        step: Seconds by which the pauses of `stepped` grow.
     """
 
     attempts: int = 5
@@ -34,6 +35,11 @@ class RetryPolicy(Record):
     longest: float = 30.0
     jitter: float = 0.25
     patience: float = 3600.0
+    step: float = 0.5
+
+    def stepped(self) -> RetryPolicy:
+        """Return the policy for version 1 registries: the n-th pause is n times ``step``."""
+        return SteppedPolicy(**self.__dict__)
 
     def pause(self, failures: int, error: WherryError) -> float | None:
         """Return the seconds to wait after so many ``failures``; None to give up."""
@@ -42,9 +48,19 @@ class RetryPolicy(Record):
         wished = retry_after(error)
         if wished is not None:
             return wished if wished <= OBEYED else None
+        return self._own_pause(failures)
+
+    def _own_pause(self, failures: int) -> float:
         doublings = min(failures - 1, 64)  # more doublings would overflow
         pause = min(self.first * 2.0**doublings, self.longest)
         return pause * (1 - self.jitter * random.random())  # noqa: S311 - not a secret
+
+
+class SteppedPolicy(RetryPolicy):
+    """A policy whose n-th pause is n times ``step``, as in old engines."""
+
+    def _own_pause(self, failures: int) -> float:
+        return min(self.step * failures, self.longest)
 
 
 def retry_after(error: WherryError) -> float | None:

@@ -39,8 +39,10 @@ class Call(Record):
     ``path`` begins with ``/v2/``. ``repository`` and ``actions`` make up the token's scope. With
     ``preemptive`` credentials are sent even without a challenge (RFC 7617, 2.2).
     ``is_verified`` says that a digest verifies the response, whatever host serves it.
-    ``authorization`` is the value of the header. ``more_scopes`` are wanted from the same token.
-    A call with a body, ``stream`` or bytes, is redirected with it.
+    ``authorization`` and ``cookie`` are the values of headers that only the origin gets which
+    the call is for. ``more_scopes`` are wanted from the same token. A call with a body,
+    ``stream`` or bytes, is redirected with it. With ``public_only`` it is not sent to a peer with
+    a private address.
     """
 
     method: str
@@ -54,6 +56,8 @@ class Call(Record):
     more_scopes: tuple[str, ...] = ()
     body: bytes | None = None
     stream: StreamBody | None = None
+    cookie: str | None = None
+    public_only: bool = False
 
     @property
     def scope(self) -> str:
@@ -68,9 +72,13 @@ class Call(Record):
 
     @property
     def all_headers(self) -> dict[str, str]:
-        """The headers, including ``Authorization``."""
+        """The headers, including ``Authorization`` and ``Cookie``."""
         headers = dict(self.headers)
-        return headers | ({"Authorization": self.authorization} if self.authorization else {})
+        if self.authorization:
+            headers["Authorization"] = self.authorization
+        if self.cookie:
+            headers["Cookie"] = self.cookie
+        return headers
 
 
 class HostState:
@@ -115,6 +123,7 @@ class Requester:
                 call.all_headers,
                 call.body,
                 tls=endpoint.tls,
+                public_only=call.public_only,
                 proxy=endpoint.proxy,
                 stream=call.stream,
             )
@@ -184,7 +193,7 @@ class Requester:
             if is_protected and leaves_tls(url, target):
                 raise _leaves_tls_error(endpoint, target)
             if origin(target) != origin(here):
-                call = call.replace(authorization=None)
+                call = call.replace(authorization=None, cookie=None)
             request = HttpRequest(
                 call.method,
                 target,

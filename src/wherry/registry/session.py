@@ -175,6 +175,10 @@ class Session:
         """Return whether ``/v2/`` of the endpoint is known to need no credentials."""
         return self._host(endpoint).is_open
 
+    def send_as_is(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> HttpResponse:
+        """Send a call with the authorization that it has, and follow redirects."""
+        return self._requester.send(endpoint, self._host(endpoint), call, cancel)
+
     def send_anonymous(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> HttpResponse:
         """Send a call without credentials and follow redirects."""
         # With its own state: the URL of a foreign layer must not change how a registry is asked.
