@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 BLOCK = 512
-_NOTHING = bytes(BLOCK)
+END = bytes(BLOCK)  # a block of the end-of-archive marker
 _MAGIC, _MAGIC_AT = b"ustar", 257  # in every tar since POSIX.1-1988
 MAX_MEMBERS = 200_000
 MAX_EXTENDED = 2**20  # bytes of one extended header of PAX or GNU tar
@@ -130,7 +130,7 @@ def headers(source: TarSource) -> Iterator[Header]:
             found = _extension(source, info)
             extended |= {key: found[key] for key in found if key.startswith(VOLUME)}
         else:
-            size = _size(info, extended)
+            size = content_size(info, extended)
             yield Header(info, extended, start, size)
             extended = {}
         source.skip_to(start + -(-size // BLOCK) * BLOCK)
@@ -140,34 +140,55 @@ def _header(source: TarSource) -> tarfile.TarInfo | None:
     """Read one header; None at the end-of-archive marker or at the end of the source."""
     at = source.position
     block = source.read(BLOCK)
-    if not block or block == _NOTHING:
+    if not block or block == END:
         source.ended = bool(block)
         return None
+    header = parse_header(block, at)
+    # Each block of the map of a sparse file of GNU tar tells whether another one follows.
+    more = has_map(header, block)
+    while more:
+        block = source.read(BLOCK)
+        if len(block) < BLOCK:
+            raise cut_off(source.position)
+        more = bool(block[504])
+    return header
+
+
+def parse_header(block: bytes, at: int) -> tarfile.TarInfo:
+    """Decode a header at byte ``at``; raises `NotATar` and `IntegrityError`."""
     if len(block) < BLOCK:
-        raise _damaged(f"it is cut off at byte {at + len(block):,}", block, at)
+        raise cut_off(at + len(block), block, at)
     try:
         header = tarfile.TarInfo.frombuf(block, "utf-8", _ODD)
     except tarfile.HeaderError as error:
         raise _damaged(f"no tar header at byte {at:,} ({error})", block, at) from None
     if header.size < 0:
         raise _damaged(f"a size below 0 at byte {at:,}")
-    # Each block of the map of a sparse file of GNU tar tells whether another one follows.
-    more = header.type == tarfile.GNUTYPE_SPARSE and block[482]
-    while more:
-        block = source.read(BLOCK)
-        if len(block) < BLOCK:
-            raise _damaged(f"it is cut off at byte {source.position:,}")
-        more = block[504]
     return header
+
+
+def has_map(header: tarfile.TarInfo, block: bytes) -> bool:
+    """Tell whether blocks with the map of a sparse file follow a header."""
+    return header.type == tarfile.GNUTYPE_SPARSE and bool(block[482])
 
 
 def _extension(source: TarSource, header: tarfile.TarInfo) -> dict[str, str]:
     """Read an extended header and return its records about the next member."""
-    if header.size > MAX_EXTENDED:
-        raise _damaged(f"an extended header of {header.size:,} bytes")
+    check_extension(header)
     data = source.read(header.size)
     if len(data) < header.size:
-        raise _damaged(f"it is cut off at byte {source.position:,}")
+        raise cut_off(source.position)
+    return parse_extension(header, data)
+
+
+def check_extension(header: tarfile.TarInfo) -> None:
+    """Raise `IntegrityError` for an extended header that is too large."""
+    if header.size > MAX_EXTENDED:
+        raise _damaged(f"an extended header of {header.size:,} bytes")
+
+
+def parse_extension(header: tarfile.TarInfo, data: bytes) -> dict[str, str]:
+    """Return the records of an extended header about the next member."""
     if header.type in _LONG:
         return {_LONG[header.type]: _text(data.partition(b"\0")[0])}
     return _records(data)
@@ -208,7 +229,7 @@ def number(field: bytes) -> int:
     return int(text or b"0", 8)
 
 
-def _size(info: tarfile.TarInfo, extended: dict[str, str]) -> int:
+def content_size(info: tarfile.TarInfo, extended: dict[str, str]) -> int:
     """Return the number of content bytes after a header."""
     size = info.size
     if "size" in extended:
@@ -257,6 +278,11 @@ def _text(data: bytes) -> str:
 
 def _shown(name: str) -> str:
     return name[:200]
+
+
+def cut_off(position: int, block: bytes = b"", at: int = -1) -> IntegrityError:
+    """Make the error for a tar that ends at ``position``, within its header at ``at``."""
+    return _damaged(f"it is cut off at byte {position:,}", block, at)
 
 
 def _damaged(message: str, block: bytes = b"", at: int = -1) -> IntegrityError:

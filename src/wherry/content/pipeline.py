@@ -21,10 +21,23 @@ from wherry.model.record import Record
 if TYPE_CHECKING:
     import hashlib
     from collections.abc import Callable
+    from typing import Protocol
 
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Blob, GrowingBlob, RawStream
     from wherry.model.descriptor import Descriptor
+
+    class ContentCheck(Protocol):
+        """A check of decompressed content, piece by piece; raises `IntegrityError`."""
+
+        def add(self, content: memoryview, /) -> None:
+            """Check the next piece."""
+            ...
+
+        def finish(self) -> None:
+            """Check that the content is complete."""
+            ...
+
 
 CHUNK = 512 * 1024  # most bytes of a step; 8 KiB take twice as long, 128 KiB a tenth longer
 ALTERED = "nothing of it was stored; a proxy on the way may be altering downloads"
@@ -83,7 +96,8 @@ def receive(
     most = size if blob.exact and size is not None else limits.blob
     if part.size > most:
         part.restart()
-    behind = _PartReader(part, blob.descriptor.digest, limits.raw, cancel)
+    digest = blob.descriptor.digest
+    behind = _PartReader(part, limits.raw, cancel, algorithm=digest.algorithm)
     follower = _DiffIdThread(behind) if follow and (size is None or size > SMALL) else None
     try:
         _fill(part, blob, most, cancel, on_bytes)
@@ -95,35 +109,61 @@ def receive(
         if follower is not None:
             follower.join()
     if follower is not None:
-        return behind.blob_facts(follower.result())
-    return behind.blob_facts(behind.facts()) if follow else BlobFacts(part.size)
+        return behind.blob_facts(digest, follower.result())
+    return behind.blob_facts(digest, behind.facts()) if follow else BlobFacts(part.size)
 
 
 def receive_unknown(
-    part: GrowingBlob, source: RawStream, limits: Limits, cancel: CancelToken
+    part: GrowingBlob,
+    source: RawStream,
+    limits: Limits,
+    cancel: CancelToken,
+    *,
+    on_bytes: Callable[[int], None] = lambda _: None,
+    content_check: Callable[[], ContentCheck] | None = None,
 ) -> tuple[Digest, BlobFacts]:
     """Write ``source`` to an empty part file; return its sha256 and its sizes.
 
+    Args:
+        part: The part file.
+        source: The content.
+        limits: Size limits.
+        cancel: Stops the call.
+        on_bytes: Called often with the number of bytes in the part file.
+        content_check: Makes a check of the decompressed content. Its failure ends the call.
+
     Raises:
-        IntegrityError: The content is compressed, and damaged or too large.
+        IntegrityError: The content is compressed and damaged, is too large, or fails the check.
     """
+    behind = _PartReader(part, limits.raw, cancel, content_check)
     hasher = Hasher()
+    follower: _DiffIdThread | None = None
     try:
-        while True:
+        while follower is None or content_check is None or not follower.failed:
             cancel.check()
             buffer = hasher.buffer()
             count = source.readinto(buffer)
             if not count:
                 hasher.give_back(buffer)
                 break
+            if part.size + count > limits.blob:
+                raise _over_limit(limits.blob)  # noqa: TRY301
             part.append(memoryview(buffer)[:count])
             hasher.update(buffer, count)
+            on_bytes(part.size)
+            if follower is None and part.size > SMALL:
+                follower = _DiffIdThread(behind)
         digest = Digest(f"sha256:{hasher.hexdigest()}")
+        part.finish()
+    except BaseException:
+        part.poison()
+        raise
     finally:
         hasher.stop()
-    part.finish()
-    behind = _PartReader(part, digest, limits.raw, cancel)
-    return digest, behind.blob_facts(behind.facts())
+        if follower is not None:
+            follower.join()
+    facts = behind.facts() if follower is None else follower.result()
+    return digest, behind.blob_facts(digest, facts)
 
 
 def _fill(
@@ -219,6 +259,10 @@ def wrong_size_error(
 def _too_large(blob: Blob, most: int) -> IntegrityError:
     if blob.exact:
         return wrong_size_error(blob.descriptor, f"more than {most:,}", altered=True)
+    return _over_limit(most)
+
+
+def _over_limit(most: int) -> IntegrityError:
     return IntegrityError(
         f"it has more than {most:,} bytes, which is the limit",
         expected=f"at most {most} bytes",
@@ -230,21 +274,24 @@ def _too_large(blob: Blob, most: int) -> IntegrityError:
 class _PartReader(Record):
     """Reads a part file and computes the DiffID of its layer.
 
-    ``digest`` is the digest of the complete blob. The size limit depends on the bytes that have
-    arrived, whatever the descriptor says.
+    ``algorithm`` is that of the digest of the complete blob. The size limit depends on the bytes
+    that have arrived, whatever the descriptor says.
     """
 
     part: GrowingBlob
-    digest: Digest
     limit: RawLimit
     cancel: CancelToken
+    content_check: Callable[[], ContentCheck] | None = None
+    algorithm: str = "sha256"
 
     def facts(self) -> tuple[Digest, int] | None:
         """Return the DiffID and the decompressed size in bytes.
 
-        None for uncompressed content: its DiffID is its digest, which the writer computes.
+        None for uncompressed content that needs no check: its DiffID is its digest, which the
+        writer computes.
         """
-        if self.digest.algorithm == "sha256" and not self._is_packed():
+        made = None if self.content_check is None else self.content_check()
+        if made is None and self.algorithm == "sha256" and not self._is_packed():
             return None
         source = self.part.follow()
 
@@ -252,12 +299,17 @@ class _PartReader(Record):
             self.cancel.check()
             source.readinto(bytearray())  # raises if the download has failed
 
-        return follow_growing(source, lambda: self.limit.of(self.part.size), check)
+        limit = self.limit
+        if made is None:
+            return follow_growing(source, lambda: limit.of(self.part.size), check)
+        found = follow_growing(source, lambda: limit.of(self.part.size), check, on_content=made.add)
+        made.finish()
+        return found
 
-    def blob_facts(self, facts: tuple[Digest, int] | None) -> BlobFacts:
+    def blob_facts(self, digest: Digest, facts: tuple[Digest, int] | None) -> BlobFacts:
         """Return the facts about the complete blob."""
         size = self.part.size
-        return BlobFacts(size, *(facts or (self.digest, size)))
+        return BlobFacts(size, *(facts or (digest, size)))
 
     def _is_packed(self) -> bool:
         head, source = b"", self.part.follow()
@@ -289,6 +341,10 @@ class _DiffIdThread:
             # The writer continues: if the digest is wrong too, that is the error to report.
             self._error = error
             self._failed_at = self._behind.part.size
+
+    @property
+    def failed(self) -> bool:
+        return self._error is not None
 
     def join(self) -> None:
         self._thread.join()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from wherry.content.cancel import CancelToken
+    from wherry.content.pipeline import ContentCheck
     from wherry.content.protocols import RawStream
     from wherry.store.blobs import BlobFiles
     from wherry.store.db import Database
@@ -201,7 +202,7 @@ class BlobReceiver:
             self._files.prepare(digest)
             part = open_part(self._files.ingest, name)
             if part is None:
-                raise Busy(_size(self._files.ingest, name))
+                raise Busy(part_size(self._files.ingest, name))
             with contextlib.closing(part):
                 # Another writer may have finished before this one got the lock.
                 found = self.find(blob.descriptor, follow=follow, cancel=cancel)
@@ -263,25 +264,50 @@ class BlobReceiver:
             part = open_part(self._files.ingest, name)
             assert part is not None  # noqa: S101 - no other process knows the name
             with contextlib.closing(part):
-                try:
-                    digest, got = receive_unknown(part, source, self._limits, cancel)
-                    descriptor = Descriptor("", digest, got.size)
-                    known = self.find(descriptor, follow=True, cancel=cancel)
-                    if known is not None:
-                        part.discard()
-                        return known
-                    part.sync()
-                    with self.db.write(durable=False) as connection:
-                        self._files.publish(part.name, digest)
-                        blob_info.record(
-                            connection, digest, got.size, BlobInfo(got.diff_id, got.raw_size)
-                        )
-                        self._hold(connection, digest)
-                except BaseException:
-                    part.discard()
-                    raise
-                part.seal()
-                self._files.sync(digest.algorithm)
+                return self._receive_unknown(part, source, cancel)
+
+    def _receive_unknown(
+        self,
+        part: Part,
+        source: RawStream,
+        cancel: CancelToken,
+        *,
+        on_bytes: Callable[[int], None] = lambda _: None,
+        content_check: Callable[[], ContentCheck] | None = None,
+        record: Callable[[sqlite3.Connection, Digest], None] = lambda *_: None,
+    ) -> Receipt:
+        """Receive content into an empty part file, and store it.
+
+        ``record`` is called in the transaction in which the blob becomes visible.
+        """
+        try:
+            digest, got = receive_unknown(
+                part,
+                source,
+                self._limits,
+                cancel,
+                on_bytes=on_bytes,
+                content_check=content_check,
+            )
+            descriptor = Descriptor("", digest, got.size)
+            known = self.find(descriptor, follow=True, cancel=cancel)
+            if known is not None:
+                with self.db.write(durable=False) as connection:
+                    record(connection, digest)
+                part.discard()
+                return known
+            part.sync()
+            with self.db.write(durable=False) as connection:
+                self._files.publish(part.name, digest)
+                facts = BlobInfo(got.diff_id, got.raw_size)
+                blob_info.record(connection, digest, got.size, facts)
+                self._hold(connection, digest)
+                record(connection, digest)
+        except BaseException:
+            part.discard()
+            raise
+        part.seal()
+        self._files.sync(digest.algorithm)
         return Receipt(descriptor, got.diff_id, got.raw_size)
 
     def put_bytes(self, descriptor: Descriptor, raw: bytes, cancel: CancelToken) -> None:
@@ -315,7 +341,8 @@ def _checked(found: Receipt, blob: Blob) -> Receipt:
     return found
 
 
-def _size(directory: Directory, name: str) -> int:
+def part_size(directory: Directory, name: str) -> int:
+    """Return the bytes of a part file, 0 if there is none."""
     try:
         return directory.stat(name).st_size
     except FileNotFoundError:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from wherry.errors import NotFound, StoreError
 from wherry.store import documents, graph, images, leases, refs
 from wherry.store import provenance as origins
-from wherry.store.blob_receiver import BlobReceiver
 from wherry.store.os_errors import translate_os_errors
+from wherry.store.v1_layers import V1LayerReceiver
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _UNFINISHED = "names.new"  # a copy of the names whose writer may have been killed
 
 
-class Ingest(BlobReceiver):
+class Ingest(V1LayerReceiver):
     """Adds blobs, documents and names to a store, under one lease.
 
     Use it as a context manager. Methods may be called from any thread.
