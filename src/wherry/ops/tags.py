@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
-from wherry.errors import InvalidReference
+from wherry.errors import InvalidReference, WherryError
 from wherry.model.semver import Range, Version
 
 if TYPE_CHECKING:
@@ -31,7 +31,14 @@ def list_tags(
     from wherry.ops.open_source import open_repository
 
     make_matcher(wanted)
-    return select_tags(open_repository(reference, access).tags(), wanted, order)
+    repository = open_repository(reference, access)
+    try:
+        return select_tags(repository.tags(), wanted, order)
+    except WherryError as error:
+        from wherry.ops.legacy import open_v1
+
+        v1 = open_v1(reference, access, error, served=repository.has_served)
+        return select_tags(v1.tags(), wanted, order)
 
 
 def select_tags(tags: Iterable[str], wanted: str = "", order: Order = "registry") -> list[str]:
