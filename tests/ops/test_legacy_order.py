@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,12 +23,12 @@ from wherry.testing import (
     HangUp,
     build_image,
     build_v1_image,
+    make_certificate,
     tar_layer,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 TAR = tar_layer({"a": b"1"})
 V1_IMAGE = build_v1_image([TAR])
@@ -144,6 +145,8 @@ V2 = Server("t two")
 FAILING_LIST = Server().fails("^/v1/repositories/", FixedReply(500))
 NO_V1 = Server().fails("^/v1/", OFF)
 DEAD = V2.fails("^/v2/", OFF)
+FAILING_V2 = Server().fails("^/v2/", FixedReply(500))
+FAILS = ends(wherry.RegistryError)
 CASES = (
     # v2 serves something.
     Case("v2", V2, BY_V2),
@@ -207,12 +210,13 @@ CASES = (
     # The attempt ends.
     Case("403", Server().fails("^/v2/", FixedReply(403)), ends(wherry.Denied)),
     Case("429", Server().fails("^/v2/", FixedReply(429)), ends(wherry.RateLimited)),
-    Case("400", Server().fails("^/v2/", FixedReply(400)), ends(wherry.RegistryError)),
-    Case("500", Server().fails("^/v2/", FixedReply(500)), ends(wherry.RegistryError)),
-    Case("503", Server().fails("^/v2/", FixedReply(503)), ends(wherry.RegistryError)),
+    Case("400", Server().fails("^/v2/", FixedReply(400)), FAILS),
+    Case("500", FAILING_V2, FAILS),
+    Case("503", Server().fails("^/v2/", FixedReply(503)), FAILS),
 )
 CALLS = ("tags",)
 ROWS = [(case, call) for case in CASES for call in CALLS]
+each_call = pytest.mark.parametrize("call", CALLS)
 each_row = pytest.mark.parametrize(
     ("case", "call"), ROWS, ids=[f"{case.name}-{call}" for case, call in ROWS]
 )
@@ -275,3 +279,49 @@ def test_where_v1_is_not_allowed(case: Case, call: str, options: dict[str, Any])
             could_help = expected.asked == "v2 v1" and case.helps
             assert ("--legacy" in caught.value.hint) is could_help
         assert asked(registry) == "v2"
+
+
+# Schemes. A host on this machine counts as any other one if there are certificates for it.
+
+
+@each_call
+@pytest.mark.parametrize(
+    ("tls", "trusted", "insecure", "scheme"),
+    [
+        (True, True, False, "https"),
+        (True, False, False, ""),
+        (False, True, False, ""),
+        (True, False, True, "https"),
+        (False, False, True, "http"),
+    ],
+    ids=["trusted", "untrusted", "no-tls", "insecure-tls", "insecure-no-tls"],
+)
+def test_plain_http_only_where_it_is_allowed(
+    call: str,
+    tls: bool,
+    trusted: bool,
+    insecure: bool,
+    scheme: str,
+    options: dict[str, Any],
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """Version 1 uses the scheme by which version 2 was asked, and never another one."""
+    authority, chain, key = make_certificate(tmp_path / "server")
+    other, *_ = make_certificate(tmp_path / "other")
+    seen: list[str] = []
+    options |= {"insecure": insecure, "legacy": True}
+    options["on_request"] = lambda exchange: seen.append(exchange.url.partition(":")[0])
+    with FakeV1Registry(tls=(chain, key) if tls else None) as registry:
+        registry.add_image("acme/app", V1_IMAGE, "t", "one")
+        directory = Path(environment["XDG_CONFIG_HOME"], "containers", "certs.d", registry.host)
+        directory.mkdir(parents=True)
+        (directory / "ca.crt").write_bytes((authority if trusted else other).read_bytes())
+        with wherry.Client(**options) as client:
+            if scheme:
+                assert run(client, call, registry.host) == "v1"
+            else:
+                with pytest.raises(wherry.NetworkError):
+                    run(client, call, registry.host)
+        assert set(seen) == ({scheme} if scheme else set())
+        assert asked(registry) == ("v2 v1" if scheme else "")

@@ -37,7 +37,10 @@ def list_tags(
     except WherryError as error:
         from wherry.ops.legacy import open_v1
 
-        v1 = open_v1(reference, access, error, served=repository.has_served)
+        served = repository.has_served
+        v1 = open_v1(
+            access.session(), reference, error, access.listener, access.cancel, served=served
+        )
         return select_tags(v1.tags(), wanted, order)
 
 

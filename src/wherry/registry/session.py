@@ -167,10 +167,6 @@ class Session:
 
         return describe_challenges(self._host(endpoint).challenges)
 
-    def scheme(self, endpoint: Endpoint) -> str | None:
-        """Return the scheme by which the endpoint's host has responded, if it has."""
-        return self._host(endpoint).scheme
-
     def is_open(self, endpoint: Endpoint) -> bool:
         """Return whether ``/v2/`` of the endpoint is known to need no credentials."""
         return self._host(endpoint).is_open
