@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
+from legacy_repository import Legacy
 from wherry.content.cancel import CancelToken
+from wherry.content.retry import RetryPolicy
 from wherry.registry.certs_d import CaBundle
 from wherry.registry.http.deadlines import Timeouts
 from wherry.registry.http.proxies import ProxySettings
 from wherry.registry.http.request import HttpRequest
 from wherry.registry.http.transport import Transport
+from wherry.registry.session import Session
 from wherry.testing import FakeRegistry, HttpProxy, SocksProxy
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from wherry.registry.hosts import Endpoint
     from wherry.registry.http.response import HttpResponse
 
     Files = tuple[Path, Path, Path]
@@ -97,6 +101,20 @@ def way(certificates: Files) -> Iterator[Callable[[str], Way]]:
             made = Way(certificates, kind)
             end.callback(made.transport.close)
             return made
+
+        yield make
+
+
+@pytest.fixture
+def legacy() -> Iterator[Callable[..., Legacy]]:
+    """Make a `Legacy` of a name, without pauses; more arguments are those of `Session`."""
+    with contextlib.ExitStack() as end:
+
+        def make(name: str, *mirrors: Endpoint, jobs: int = 6, **more: Any) -> Legacy:
+            options: dict[str, Any] = {"connections": 8, "policy": RetryPolicy(step=0)} | more
+            session = Session(**options)
+            end.callback(session.close)
+            return Legacy(session, name, *mirrors, jobs=jobs)
 
         yield make
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
     from wherry.registry.auth.authenticator import Authenticator
-    from wherry.registry.certs_d import CaBundle
+    from wherry.registry.certs_d import CaBundle, TlsSettings
     from wherry.registry.hosts import Endpoint
     from wherry.registry.http.deadlines import Timeouts
 
@@ -174,6 +174,10 @@ class Session:
     def send_as_is(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> HttpResponse:
         """Send a call with the authorization that it has, and follow redirects."""
         return self._requester.send(endpoint, self._host(endpoint), call, cancel)
+
+    def tls(self, endpoint: Endpoint, url: str) -> TlsSettings:
+        """Return the TLS settings for a URL that an endpoint has named."""
+        return self._requester.tls(endpoint, url)
 
     def send_anonymous(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> HttpResponse:
         """Send a call without credentials and follow redirects."""

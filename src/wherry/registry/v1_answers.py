@@ -17,6 +17,7 @@ from wherry.model.record import Record
 from wherry.model.reference import is_tag
 from wherry.model.strict_json import check_values, kind_name
 from wherry.registry.pager import MAX_LISTED
+from wherry.registry.server_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +74,7 @@ def read_ping(standalone: str, version: str, body: bytes) -> Ping:
     if standalone:
         is_standalone = standalone.lower() in {"true", "1"}
     said = found.get("version")
-    return Ping(is_standalone, version or (said if isinstance(said, str) else ""))
+    return Ping(is_standalone, one_line(version or said))
 
 
 def _lenient_object(body: bytes) -> dict[str, Any]:

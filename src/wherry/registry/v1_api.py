@@ -6,6 +6,7 @@ Source: Docker's "Docker Registry API v1" and "Docker Hub API v1".
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import TYPE_CHECKING
 
 from wherry.errors import InvalidDocument, WherryError
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 MAX_LIST = 16 * 2**20  # bytes of a list of images or tags
 MAX_ANSWER = 2**20  # bytes of an ancestry, or of the id of a tag
+_PARSING = threading.Lock()  # a parsed document takes many times its size
 _PAGE_TYPES = {"text/html", "application/xhtml+xml"}
 
 
@@ -109,7 +111,9 @@ class V1Api:
         check_status(response, where, self.endpoint.name)
         size = response.header("X-Docker-Size")
         with _placed(where):
-            return read_image(self._read(response, MAX_DOCUMENT, "an image"), size, image_id)
+            raw = self._read(response, MAX_DOCUMENT, "an image")
+            with _PARSING:
+                return read_image(raw, size, image_id)
 
     def get_layer(
         self, image_id: str, offset: int, sizes: BlobSizes, etag: str, cancel: CancelToken

@@ -136,7 +136,8 @@ def _is_other(served: _Served, before: _Served) -> bool:
     """Return whether a server now says that a layer has another content than before."""
     if None not in {served.total, before.total} and served.total != before.total:
         return True
-    return before.host == served.host and served.etag != before.etag
+    is_same_host = before.host == served.host
+    return is_same_host and "" not in {served.etag, before.etag} and served.etag != before.etag
 
 
 def _size_error(stated: int, actual: str, where: Places) -> IntegrityError:

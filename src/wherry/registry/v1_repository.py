@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from wherry.content.budget import Budget
 from wherry.content.retry import run
 from wherry.content.scheduler import run_tasks
-from wherry.errors import Cancelled, NetworkError, WherryError
+from wherry.errors import Cancelled, NetworkError, RateLimited, RegistryError, WherryError
 from wherry.registry.v1_answers import Ping, check_parents
 from wherry.registry.v1_api import V1Api
 from wherry.registry.v1_layers import V1Layers
@@ -67,7 +67,6 @@ class V1Repository:
         self._on_retry = on_retry
         self._jobs = jobs
         self._lock = threading.Lock()
-        self._parsing = threading.Lock()
         self._unresponsive: set[str] = set()
         self._reported: set[str] = set()
         self._homes: dict[str, V1Api] = {}  # what served the ancestry of an image
@@ -87,7 +86,10 @@ class V1Repository:
             NetworkError: There is no valid response.
             InvalidDocument: The list cannot be read.
         """
-        self.ping = self._run(lambda: self.session.ping(self._cancel))
+        try:
+            self.ping = self._run(lambda: self.session.ping(self._cancel))
+        except (RateLimited, RegistryError):
+            self.ping = Ping()  # the list may be served all the same
         index = self._api(self.session.index)
         self._run(lambda: index.get_list(self._cancel))
 

@@ -82,20 +82,26 @@ class V1Session:
     def ping(self, cancel: CancelToken) -> Ping:
         """Ask the registry whether it is standalone.
 
-        An error response counts as an answer without any statement, since some registries have
-        no ``_ping``. Docker Hub is known to be an index and is not asked.
+        An error response that may be permanent counts as an answer without any statement, since
+        some registries have no ``_ping``. Docker Hub is known to be an index and is not asked.
+
+        Raises:
+            RegistryError: The registry may answer another request.
+            RateLimited: The registry asks for a pause.
+            NetworkError: There is no valid response.
         """
         if self._is_hub:
             return Ping(standalone=False)
         response = self._send(self.index, Call("GET", "/v1/_ping", ""), None, cancel)
         standalone = response.header("X-Docker-Registry-Standalone")
         version = response.header("X-Docker-Registry-Version")
-        body = b""
-        if response.status == _OK:
-            body = response.read(MAX_PING)
-        else:
-            response.drain()
-        found = read_ping(standalone, version, body)
+        body = response.read_secret(MAX_PING)
+        if response.status != _OK:
+            name = self.index.name
+            problem = error_for_response(response, body, (name, "_ping"), name)
+            if problem.transient:
+                raise problem
+        found = read_ping(standalone, version, body if response.status == _OK else b"")
         self._standalone = found.standalone
         return found
 
@@ -134,7 +140,11 @@ class V1Session:
         is_index = endpoint.host == self.index.host
         if endpoint not in self.endpoints:
             return self._send_with_credentials(endpoint, call, cancel)
-        if is_index and (self._standalone or self._token is None) and self._credentials(endpoint):
+        if (
+            is_index
+            and (self._standalone or self._token is None)
+            and self._credentials(endpoint, cancel)
+        ):
             return self._send_with_credentials(endpoint, call, cancel)
         if not is_index:
             call = call.replace(public_only=self._public_only)
@@ -175,7 +185,7 @@ class V1Session:
                 response = self._send_with_credentials(self.index, self._list_call, cancel)
                 if self._is_grant(response):
                     self._token = self._read_token(response)
-                response.close()
+                response.drain()
             return self._token
         finally:
             self._renewal.release()
@@ -193,11 +203,11 @@ class V1Session:
 
     def _endpoint(self, host: str, scheme: str) -> Endpoint:
         """Return an endpoint at a host that the index names, asked by the index's scheme."""
-        if host == self.index.host:
+        url = f"{scheme}://{host}"
+        if origin(url) == origin(f"{scheme}://{self.index.host}"):
             return self.index
         found = self._session.hosts.host(host)
-        url = f"{scheme}://{host}"
-        if scheme not in found.schemes:
+        if self.index.tls.verify and scheme not in found.schemes:
             raise self._problem(
                 f"it names an endpoint that would be asked in plain http ({url})",
                 "to ask it nevertheless: --insecure",
@@ -205,7 +215,13 @@ class V1Session:
         name = origin(url)[1] or ""
         if self._public_only and is_private(name):
             raise self._private(url)
-        return found.replace(schemes=(scheme,), path=self.index.path, own=False)
+        return found.replace(
+            path=self.index.path,
+            schemes=(scheme,),
+            tls=self._session.tls(self.index, url),
+            own=False,
+            proxy=self.index.proxy,
+        )
 
     # Credentials
 
@@ -233,9 +249,7 @@ class V1Session:
             raise self._refusal(endpoint, call, response)
         return response
 
-    def _credentials(
-        self, endpoint: Endpoint, cancel: CancelToken | None = None
-    ) -> Credentials | None:
+    def _credentials(self, endpoint: Endpoint, cancel: CancelToken) -> Credentials | None:
         """Return the user and password for a host; None if there are none or no readable ones."""
         try:
             found = self._session.credentials.find(
