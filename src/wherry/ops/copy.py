@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from wherry.content.events import ignore
 from wherry.errors import InvalidReference, Unsupported
 from wherry.model.address import Address, Where
 from wherry.model.manifest import Index, Manifest
@@ -15,7 +14,7 @@ from wherry.ops.copy_source import open_copy_source
 from wherry.ops.open_sink import open_sink
 from wherry.ops.platform_check import find_mismatch, read_stated_platform
 from wherry.transfer.blob_steps import Ends
-from wherry.transfer.event_queue import EventQueue
+from wherry.transfer.event_queue import queued
 from wherry.transfer.execute import CopyResult, execute
 from wherry.transfer.graph import Selection
 from wherry.transfer.plan import plan
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
-    from wherry.content.events import Event
     from wherry.content.protocols import Sink
     from wherry.model.digest import Digest
     from wherry.ops.blob_memory import BlobMemory
@@ -91,7 +89,7 @@ def _open(
 ) -> Iterator[_Copy]:
     """Open the places of a copy."""
     with contextlib.ExitStack() as opened:
-        events = opened.enter_context(_queued(access))
+        events = opened.enter_context(queued(access.listener, access.cancel))
         emitter = Emitter(events, destination_text(destination))
         access = access.replace(listener=events)
         found = opened.enter_context(open_copy_source(source, choice, access, root))
@@ -103,23 +101,6 @@ def _open(
         yield _Copy(
             source, destination, choice, access, emitter, found, memory, sink, written.close
         )
-
-
-@contextlib.contextmanager
-def _queued(access: Access) -> Iterator[Callable[[Event], None]]:
-    """Yield a listener that delays nothing; the block ends after its last event."""
-    if access.listener is ignore:
-        yield ignore
-        return
-    queue = EventQueue(access.listener)
-    failure: BaseException | None = None
-    try:
-        yield queue
-    except BaseException as error:
-        failure = error
-        raise
-    finally:
-        queue.close(access.cancel, failure)
 
 
 class _Copy(Record):

@@ -200,14 +200,14 @@ class ImagePuller:
             config, receipts = self._copy(selection, self._options, wanted)
             assert config is not None  # noqa: S101 - a `Manifest` has a config
             self._check_odd_diff_ids(config, receipts)
-            return _stored_image(selection.manifest, selection.digest, config, receipts)
+            return stored_image(selection.manifest, selection.digest, config, receipts)
         from wherry.ops.schema1 import convert
 
         # The config is made from the DiffIDs, so they have to be computed.
         _, receipts = self._copy(selection, self._options.replace(verify_layers=True), wanted)
         manifest, config = convert(selection.manifest, receipts)
         self._ingest.put_bytes(manifest.config, config.raw, self._cancel)
-        return _stored_image(manifest, digest_of(manifest), config, receipts)
+        return stored_image(manifest, digest_of(manifest), config, receipts)
 
     def _copy(
         self, selection: Selection, options: CopyOptions, wanted: TargetPlatform | None
@@ -285,9 +285,10 @@ class ImagePuller:
         self._ingest.put_document(descriptor, raw, edges, self._cancel, known_as)
 
 
-def _stored_image(
+def stored_image(
     manifest: Manifest, digest: Digest, config: ImageConfig, receipts: Sequence[Receipt]
 ) -> PulledImage:
+    """Return an image that is complete in the store; ``digest`` is that of its manifest."""
     sizes = {receipt.descriptor.digest: receipt.descriptor.size or 0 for receipt in receipts}
     record = ImageRecord(
         manifest=digest,

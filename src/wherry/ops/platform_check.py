@@ -22,7 +22,17 @@ def find_mismatch(chosen: Selection, found: Platform, wanted: Platform) -> Platf
     ``found`` is the platform that the config states. An empty OS means the host's OS, an empty
     architecture fits any. A config without a variant has the variant that the index states.
     """
-    if fits(chosen.listed, found, wanted):
+    return compare(chosen.listed, found, wanted)
+
+
+def compare(
+    listed: Iterable[Platform], found: Platform, wanted: Platform
+) -> PlatformMismatch | None:
+    """Return the error for an image that is for another platform, or None.
+
+    The rules are those of `find_mismatch`; ``listed`` are the platforms that an index states.
+    """
+    if fits(listed, found, wanted):
         return None
     mine = found.normalized()
     named = mine.specifier if mine.os_features else str(mine)

@@ -18,9 +18,10 @@ from wherry.errors import (
 )
 from wherry.model.digest import Digest
 from wherry.ops.artifact_puller import ArtifactPuller
-from wherry.ops.image_puller import ImagePuller, PulledImage, Schema1Refused, TargetPlatform
+from wherry.ops.image_puller import ImagePuller, PulledImage, TargetPlatform
 from wherry.ops.open_source import make_repository
 from wherry.ops.pull_options import PullOptions, PullResult
+from wherry.ops.skipped_tags import SkippedTags
 from wherry.transfer.event_queue import EventQueue
 from wherry.transfer.graph import Selection, check_layers, select, select_all
 from wherry.transfer.progress import Emitter
@@ -122,7 +123,7 @@ class RepositoryPull:
             Schema1Refused: All images have docker's schema1 format, which is refused.
             NotFound: There are no tagged images.
         """
-        found, skipped = False, _SkippedTags()
+        found, skipped = False, SkippedTags()
         for tag in self._repository.tags():
             try:
                 tagged = self._reference.with_tag(tag)
@@ -263,33 +264,3 @@ class RepositoryPull:
         """Rank an image for the name to show; this machine's platform is first."""
         rank = self._options.host.rank(image.platform)
         return 1000 if rank is None else rank
-
-
-class _SkippedTags:
-    """Why tags of a repository were skipped."""
-
-    def __init__(self) -> None:
-        self._refused: Schema1Refused | None = None
-        self._wanted = ""
-        self._available: dict[str, None] = {}
-
-    def add(self, error: WherryError) -> None:
-        """Note the error of one tag."""
-        if isinstance(error, Schema1Refused):
-            self._refused = error
-        elif isinstance(error, PlatformMismatch):
-            self._wanted = error.wanted
-            self._available.update(dict.fromkeys(error.available))
-
-    def error(self, repository: str) -> WherryError:
-        """Return the error for a repository without an image that can be pulled."""
-        if self._refused is not None:
-            return self._refused
-        if not self._wanted:
-            return NotFound("the repository has no tagged images").within(repository)
-        return PlatformMismatch(
-            f"no tag has an image for {self._wanted}",
-            wanted=self._wanted,
-            available=list(self._available),
-            hint=f"they have: {' '.join(self._available)}",
-        ).within(repository)

@@ -39,9 +39,42 @@ def from_schema1(manifest: Schema1, layers: Sequence[Receipt]) -> DerivedImage:
     """
     steps = list(reversed(manifest.layers))
     history = [v1.history_entry(step.v1_json, empty_layer=step.throwaway) for step in steps]
+    return _derived(steps[-1].v1_json, history, layers, [mediatype.DOCKER_LAYER] * len(layers))
+
+
+def from_v1(jsons: Sequence[bytes], layers: Sequence[Receipt]) -> DerivedImage:
+    """Convert an image of a version 1 registry, whose images all have a layer.
+
+    The config, and so the image id, is the same as Docker's, byte for byte (moby,
+    ``distribution/pull_v1.go``).
+
+    Args:
+        jsons: The version 1 JSONs, bottom first.
+        layers: The layers in the same order.
+    """
+    history = [v1.history_entry(raw, empty_layer=False) for raw in jsons]
+    types = [
+        mediatype.layer_type(None if _is_plain(each) else "gzip", docker=True) for each in layers
+    ]
+    return _derived(jsons[-1], history, layers, types)
+
+
+def _is_plain(layer: Receipt) -> bool:
+    return layer.diff_id == layer.descriptor.digest
+
+
+def _derived(
+    top: bytes,
+    history: Sequence[Mapping[str, Any]],
+    layers: Sequence[Receipt],
+    types: Sequence[str],
+) -> DerivedImage:
     diff_ids = [layer.diff_id for layer in layers if layer.diff_id is not None]
-    config = v1.config_from_v1(steps[-1].v1_json, diff_ids, history)
-    entries = [layer.descriptor._replace(media_type=mediatype.DOCKER_LAYER) for layer in layers]
+    config = v1.config_from_v1(top, diff_ids, history)
+    entries = [
+        layer.descriptor._replace(media_type=media_type)
+        for layer, media_type in zip(layers, types, strict=True)
+    ]
     descriptor = Descriptor.of(config, mediatype.DOCKER_CONFIG)
     return DerivedImage(config, docker_manifest(descriptor, entries))
 

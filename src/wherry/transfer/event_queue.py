@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
 from wherry.content import fork
-from wherry.content.events import Event, Status
+from wherry.content.events import Event, Status, ignore
 from wherry.content.log import Callback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from wherry.content.cancel import CancelToken
     from wherry.model.digest import Digest
@@ -95,3 +96,22 @@ class EventQueue:
         while not stopped and self._thread.is_alive() and not cancel.cancelled:
             self._thread.join(_LOOK)
         self._thread.join(GRACE)
+
+
+@contextlib.contextmanager
+def queued(
+    listener: Callable[[Event], None], cancel: CancelToken
+) -> Iterator[Callable[[Event], None]]:
+    """Yield a listener that delays nothing; the block ends after its last event."""
+    if listener is ignore:
+        yield ignore
+        return
+    queue = EventQueue(listener)
+    failure: BaseException | None = None
+    try:
+        yield queue
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        queue.close(cancel, failure)
