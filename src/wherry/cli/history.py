@@ -76,11 +76,11 @@ def _object(step: HistoryStep) -> dict[str, Any]:
         "created_by": step.created_by,
         "author": step.author,
         "comment": step.comment,
-        "empty_layer": step.digest is None,
+        "empty_layer": step.digest is None and not step.v1_id,
         "digest": None if step.digest is None else str(step.digest),
         "diff_id": None if step.diff_id is None else str(step.diff_id),
         "size": step.size,
-    }
+    } | ({"v1_id": step.v1_id} if step.v1_id else {})
 
 
 def as_text(steps: Sequence[HistoryStep], *, full: bool) -> str:
@@ -91,6 +91,8 @@ def as_text(steps: Sequence[HistoryStep], *, full: bool) -> str:
 
 def _row(step: HistoryStep, *, full: bool) -> list[str]:
     layer = "-" if step.digest is None else str(step.digest) if full else step.digest.short
+    if step.v1_id:
+        layer = step.v1_id if full else step.v1_id[:12]
     by = " ".join(step.created_by.split())
     if not full and len(by) > _COMMAND_SHOWN:
         by = f"{by[: _COMMAND_SHOWN - 1]}…"

@@ -65,23 +65,28 @@ class Inspection(Record):
 
     Attributes:
         name: The full name of the repository; empty if the address has none.
-        digest: The digest that the name stands for; that of the index if there is one.
-        manifest: The manifest, chosen from the index.
-        raw_config: The bytes of the config; empty for schema1.
+        digest: The digest that the name stands for; that of the index if there is one. None for
+            an image in a version 1 registry, which has no digests.
+        manifest: The manifest, chosen from the index; None in a version 1 registry.
+        raw_config: The bytes of the config; empty for schema1. In a version 1 registry, a
+            generated one without DiffIDs.
         repo_tags: The tags of the repository; None if the registry does not list them.
-        tag: The tag in a schema1 manifest.
+        tag: The tag in a schema1 manifest, or in a version 1 registry.
         created: RFC 3339 text; None if an OCI config has none.
         docker_version: The version of the engine that made the image.
         raw_labels: The labels; None if the config has no such field.
         architecture, os: The platform.
-        layers: The layers, bottom first; those of schema1 have no type and no size.
+        layers: The layers, bottom first; those of schema1 have no type and no size. None are
+            known in a version 1 registry.
         raw_env: ``NAME=value`` entries; None if the config has no such field.
         problems: Fields of the config that could not be read and are not shown.
+        v1_layers: The ids of the images of a version 1 registry, bottom first, each with the
+            size of its layer in bytes, or None.
     """
 
     name: str
-    digest: Digest
-    manifest: Manifest | wherry.types.Schema1
+    digest: Digest | None
+    manifest: Manifest | wherry.types.Schema1 | None
     raw_config: bytes
     repo_tags: tuple[str, ...] | None
     tag: str
@@ -93,9 +98,11 @@ class Inspection(Record):
     layers: tuple[Descriptor, ...]
     raw_env: tuple[str, ...] | None
     problems: tuple[DocumentFault, ...] = ()
+    v1_layers: tuple[tuple[str, int | None], ...] = ()
 
     def __repr__(self) -> str:
-        return f"<Inspection {self.name}@{self.digest} {self.os}/{self.architecture}>"
+        what = f":{self.tag}" if self.digest is None else f"@{self.digest}"
+        return f"<Inspection {self.name}{what} {self.os}/{self.architecture}>"
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -109,18 +116,21 @@ class Inspection(Record):
 
     @property
     def config(self) -> ImageConfig:
-        """The parsed config; for a schema1 image, a generated one without DiffIDs.
+        """The parsed config; for an image of schema1 or version 1, one without DiffIDs.
 
         Raises:
             InvalidDocument: The config is invalid, although its fields can be shown.
         """
-        if isinstance(self.manifest, Manifest):
-            return parse_config(self.raw_config)
-        return parse_config(schema1_config(self.manifest))
+        return parse_config(self._config_bytes())
+
+    def _config_bytes(self) -> bytes:
+        if isinstance(self.manifest, Manifest | None):
+            return self.raw_config
+        return schema1_config(self.manifest)
 
     @property
     def size(self) -> int | None:
-        """The compressed bytes of the config and the layers; None for schema1."""
+        """The compressed bytes of the config and the layers; None for schema1 and version 1."""
         if not isinstance(self.manifest, Manifest):
             return None
         return size_of(self.manifest)
@@ -129,21 +139,28 @@ class Inspection(Record):
         """Return the output of ``skopeo inspect``, with its names and order."""
         named = {"Name": self.name, "Tag": self.tag}
         shown: dict[str, Any] = {key: value for key, value in named.items() if value}
+        layers = self._layers()
         return shown | {
-            "Digest": str(self.digest),
+            "Digest": str(self.digest or ""),
             "RepoTags": self.repo_tags,
             "Created": self.created,
             "DockerVersion": self.docker_version,
             "Labels": None if self.raw_labels is None else gojson.sorted_map(dict(self.raw_labels)),
             "Architecture": self.architecture,
             "Os": self.os,
-            "Layers": [str(layer.digest) for layer in self.layers],
-            "LayersData": [
-                _layer(layer, size)
-                for layer, size in zip(self.layers, _sizes(self.manifest, self.layers), strict=True)
-            ],
+            "Layers": [data["Digest"] for data in layers],
+            "LayersData": layers,
             "Env": self.raw_env,
         }
+
+    def _layers(self) -> list[dict[str, Any]]:
+        if self.manifest is None:
+            return [_layer("", v1_id, size) for v1_id, size in self.v1_layers]
+        sizes = _sizes(self.manifest, self.layers)
+        return [
+            _layer(each.media_type, str(each.digest), size, each.annotations)
+            for each, size in zip(self.layers, sizes, strict=True)
+        ]
 
     def json(self) -> str:
         """Return `fields` as JSON, indented by four spaces, as Go writes it."""
@@ -152,14 +169,17 @@ class Inspection(Record):
     def oci_config(self) -> dict[str, Any]:
         """Return the known fields of the config, in the order of the OCI image spec.
 
-        The DiffIDs of a schema1 image are empty strings, because they depend on its layers.
+        The DiffIDs of an image of schema1 or version 1 are empty strings, because they depend
+        on its layers.
         """
+        source = v1.load(self._config_bytes(), _CONFIG)
         if isinstance(self.manifest, Manifest):
-            source = v1.load(self.raw_config, _CONFIG)
             return encode(OCI_IMAGE, decode(OCI_IMAGE, source, problems=[]))
-        found = decode(OCI_IMAGE, v1.load(schema1_config(self.manifest)))
-        made = [layer for layer in self.manifest.layers if not layer.throwaway]
-        found["rootfs"]["diff_ids"] = [""] * len(made)
+        found = decode(OCI_IMAGE, source)
+        count = len(self.v1_layers)
+        if self.manifest is not None:
+            count = len([layer for layer in self.manifest.layers if not layer.throwaway])
+        found["rootfs"]["diff_ids"] = [""] * count
         return encode(OCI_IMAGE, found)
 
 
@@ -183,22 +203,67 @@ def inspection(
         found = _facts(manifest.layers[0].v1_json, None, docker=True)
         layers = tuple(Descriptor("", layer.blob_sum) for layer in reversed(manifest.layers))
         tag = manifest.tag
-    run = found.get("config", {})
-    return Inspection(
+    return _inspected(
+        found,
+        tuple(problems),
         name=name,
         digest=digest,
         manifest=manifest,
         raw_config=config,
         repo_tags=repo_tags,
         tag=tag,
+        layers=layers,
+    )
+
+
+def v1_inspection(
+    name: str,
+    tag: str,
+    jsons: Sequence[bytes],
+    layers: Sequence[tuple[str, int | None]],
+    repo_tags: tuple[str, ...] | None = (),
+) -> Inspection:
+    """Collect the facts about an image in a version 1 registry.
+
+    Args:
+        name: The full name of the repository.
+        tag: The tag.
+        jsons: The JSONs of the image and those below it, bottom first.
+        layers: Their ids and the sizes of their layers, bottom first.
+        repo_tags: The tags of the repository; None if the registry does not list them.
+
+    Raises:
+        InvalidDocument: Go's decoder would refuse a JSON.
+    """
+    history = [v1.history_entry(raw, empty_layer=False) for raw in jsons]
+    return _inspected(
+        _facts(jsons[-1], None, docker=True),
+        (),
+        name=name,
+        digest=None,
+        manifest=None,
+        raw_config=v1.config_from_v1(jsons[-1], [], history),
+        repo_tags=repo_tags,
+        tag=tag,
+        layers=(),
+        v1_layers=tuple(layers),
+    )
+
+
+def _inspected(
+    found: Mapping[str, Any], problems: tuple[DocumentFault, ...], **more: Any
+) -> Inspection:
+    """Return an inspection with the decoded fields of a config."""
+    run = found.get("config", {})
+    return Inspection(
         created=found.get("created"),
         docker_version=found.get("docker_version", ""),
         raw_labels=run.get("Labels"),
         architecture=found.get("architecture", ""),
         os=found.get("os", ""),
-        layers=layers,
         raw_env=tuple(run["Env"]) if "Env" in run else None,
-        problems=tuple(problems),
+        problems=problems,
+        **more,
     )
 
 
@@ -232,10 +297,15 @@ def _sizes(manifest: Manifest | Schema1, layers: Sequence[Descriptor]) -> list[i
     return [entry.get("size") or 0 for entry in json.loads(manifest.raw)["layers"]]
 
 
-def _layer(layer: Descriptor, size: int) -> dict[str, Any]:
+def _layer(
+    media_type: str,
+    digest: str,
+    size: int | None,
+    annotations: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     return {
-        "MIMEType": layer.media_type,
-        "Digest": str(layer.digest),
-        "Size": size,
-        "Annotations": gojson.sorted_map(dict(layer.annotations)) or None,
+        "MIMEType": media_type,
+        "Digest": digest,
+        "Size": -1 if size is None else size,
+        "Annotations": gojson.sorted_map(dict(annotations or {})) or None,
     }

@@ -25,6 +25,8 @@ class HistoryStep(NamedTuple):
         digest: The digest of the step's layer; None for a step without a layer.
         diff_id: The DiffID of the layer, or None.
         size: The size of the compressed layer in bytes, or None.
+        v1_id: The id of the step's image in a version 1 registry, where each has a layer and no
+            digest is known; else empty.
     """
 
     created: str
@@ -34,6 +36,7 @@ class HistoryStep(NamedTuple):
     digest: Digest | None = None
     diff_id: Digest | None = None
     size: int | None = None
+    v1_id: str = ""
 
 
 def list_history(config: ImageConfig, layers: Sequence[Descriptor]) -> list[HistoryStep]:

@@ -6,8 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from wherry.content.events import Status
-from wherry.errors import InvalidReference, PlatformMismatch, Unsupported, WherryError
-from wherry.model import v1
+from wherry.errors import InvalidReference, PlatformMismatch, WherryError
 from wherry.model.config import chain_ids, parse_config
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import digest_of
@@ -17,6 +16,7 @@ from wherry.ops.platform_check import compare
 from wherry.ops.pull_options import PullResult
 from wherry.ops.skipped_tags import SkippedTags
 from wherry.ops.v1_layer_pull import V1LayerPull
+from wherry.ops.v1_read import read_v1_platform, without_digests
 from wherry.store.v1_ids import V1Id
 from wherry.transfer.derive import from_v1
 from wherry.transfer.event_queue import queued
@@ -95,20 +95,6 @@ def pull_all_tags_v1(
         found = list(operation.pull_tags(repository.tags()))
         operation.report_done(updated=any(pulled.updated for pulled in found))
         return found
-
-
-def without_digests(reference: Reference) -> Unsupported:
-    """Return the error for a digest that is looked for in a version 1 registry."""
-    message = f"{reference.domain} speaks only the legacy v1 protocol, which knows no digests"
-    error = Unsupported(message, hint="name a tag")
-    error.within(reference.familiar)
-    return error
-
-
-def read_v1_platform(top: V1Image) -> Platform:
-    """Return the platform that the JSON of an image states."""
-    found = v1.image(top.raw)
-    return Platform(*(found.get(name, "") for name in ("os", "architecture", "variant")))
 
 
 @contextlib.contextmanager

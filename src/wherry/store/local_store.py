@@ -42,7 +42,7 @@ class LocalStore(ReadableStore):
         from wherry.content.pipeline import Limits
         from wherry.store.ingest import Ingest
 
-        return Ingest(self._handle.files, db, self._limits or Limits())
+        return Ingest(self._handle.files, db, self.limits or Limits())
 
     @contextlib.contextmanager
     def hold(self, root: wherry.Digest) -> Iterator[None]:

@@ -33,7 +33,7 @@ class ReadableStore:
 
     def __init__(self, path: Path, *, limits: wherry.types.Limits | None = None) -> None:
         self.path = path
-        self._limits = limits
+        self.limits = limits
         self._handle = StoreHandle(path)
 
     def close(self) -> None:
