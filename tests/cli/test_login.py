@@ -325,7 +325,7 @@ def test_a_helper_is_asked_again_after_a_refusal(
         assert len((there / "asked").read_text()) == 2
     else:  # it was not refused, so the helper is not asked again
         assert done.returncode == 4
-        assert done.stderr.splitlines()[-1] == "  docker-credential-cloud: it failed (exit code 1)"
+        assert "  docker-credential-cloud: it failed (exit code 1)" in done.stderr.splitlines()
 
 
 def test_a_password_in_latin_1(

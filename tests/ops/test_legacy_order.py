@@ -214,7 +214,7 @@ CASES = (
     Case("500", FAILING_V2, FAILS),
     Case("503", Server().fails("^/v2/", FixedReply(503)), FAILS),
 )
-CALLS = ("tags",)
+CALLS = ("pull", "pull_all_tags", "tags")
 ROWS = [(case, call) for case in CASES for call in CALLS]
 each_call = pytest.mark.parametrize("call", CALLS)
 each_row = pytest.mark.parametrize(
@@ -325,3 +325,73 @@ def test_plain_http_only_where_it_is_allowed(
                     run(client, call, registry.host)
         assert set(seen) == ({scheme} if scheme else set())
         assert asked(registry) == ("v2 v1" if scheme else "")
+
+
+# Mirrors
+
+
+@dataclass(frozen=True)
+class MirrorCase:
+    """A row: a mirror, a registry, where v1 is allowed, and what is asked.
+
+    Attributes:
+        name: The name of the row.
+        mirror: The mirror.
+        registry: The registry.
+        result: What a pull does.
+        mirror_asked: The protocols that the mirror is asked.
+        allowed: The servers for which hosts.toml allows v1.
+    """
+
+    name: str
+    mirror: Server
+    registry: Server
+    result: Result
+    mirror_asked: str
+    allowed: str = "mirror registry"
+
+
+NO_MANIFESTS = V2.fails("^/v2/.*/manifests/", FixedReply(500))
+NEITHER = ends(wherry.NotFound, "NAME_UNKNOWN")
+MIRROR_CASES = (
+    MirrorCase("mirror-serves", V2, Server(), Result("", "v2"), "v2"),
+    MirrorCase("mirror-404", Server(), V2, BY_V2, "v2"),
+    MirrorCase("mirror-cut", DEAD, V2, BY_V2, "v2"),
+    MirrorCase("mirror-500", NO_MANIFESTS, V2, BY_V2, "v2"),
+    MirrorCase("v1-after-mirror-404", Server(v1=""), Server(), BY_V1, "v2 v1"),
+    MirrorCase("v1-after-mirror-500", FAILING_V2, Server(), BY_V1, "v2 v1"),
+    MirrorCase("v1-of-registry", Server(), Server(), BY_V1, "v2", "registry"),
+    MirrorCase("v1-of-mirror", Server(), Server(), Result("v2", "v1"), "v2 v1", "mirror"),
+    MirrorCase("mirror-404-registry-500", Server(), FAILING_V2, FAILS, "v2"),
+    MirrorCase("allowed-nowhere", Server(), Server(), NEITHER, "v2", ""),
+)
+
+
+@pytest.mark.parametrize("case", MIRROR_CASES, ids=lambda case: case.name)
+def test_v1_comes_after_all_endpoints_of_v2(
+    case: MirrorCase, options: dict[str, Any], environment: dict[str, str]
+) -> None:
+    settings = Path(environment["XDG_CONFIG_HOME"])
+    with case.mirror.start() as mirror, case.registry.start() as registry:
+        servers = {"mirror": mirror, "registry": registry}
+        write(
+            settings / "containers" / "registries.conf",
+            f'[[registry]]\nprefix = "h.example"\nlocation = "{registry.host}"\n'
+            f'[[registry.mirror]]\nlocation = "{mirror.host}"\n',
+        )
+        tables = [f'["{servers[name].host}"]\nlegacy = true\n' for name in case.allowed.split()]
+        write(settings / "wherry" / "hosts.toml", "".join(tables))
+        with wherry.Client(**options) as client:
+            if case.result.served_by:
+                assert run(client, "pull", "h.example") == case.result.served_by
+            else:
+                with pytest.raises(case.result.error) as caught:
+                    run(client, "pull", "h.example")
+                assert case.result.says in str(caught.value)
+        assert asked(registry) == case.result.asked
+        assert asked(mirror) == case.mirror_asked
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(text)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wherry.errors import WherryError
 from wherry.ops.repository_pull import RepositoryPull
+from wherry.transfer.event_queue import queued
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,16 +32,29 @@ def pull(
     If the pull fails, no name is changed. The bytes that have arrived stay in the store, and the
     next attempt continues from there (docs/architecture.md, "A pull").
 
+    Where it is allowed, v1 is used if v2 does not have the image (`ops.legacy`).
+
     Raises:
         WherryError: The image cannot be pulled.
     """
     reference = reference.with_default_tag()
     with cancel.child() as token:
         operation = RepositoryPull(session, store, reference, options, token, listener)
-        with operation.resolve_in_background(reference) as resolved, operation:
-            pulled = operation.pull(reference, resolved)
-            operation.report_done(pulled.updated)
-            return pulled
+        try:
+            with operation.resolve_in_background(reference) as resolved, operation:
+                pulled = operation.pull(reference, resolved)
+                operation.report_done(pulled.updated)
+                return pulled
+        except WherryError as error:
+            failure = error
+    from wherry.ops.legacy import open_v1
+
+    served = operation.has_served
+    with queued(listener, cancel) as events:
+        v1 = open_v1(session, reference, failure, events, cancel, served=served)
+        from wherry.ops.v1_pull import pull_v1
+
+        return pull_v1(v1, store, reference, options, cancel, events)
 
 
 def pull_all_tags(
@@ -61,7 +76,19 @@ def pull_all_tags(
         NotFound: The repository has no tagged images.
         WherryError: An image cannot be pulled.
     """
-    with RepositoryPull(session, store, reference, options, cancel, listener) as operation:
-        found = list(operation.pull_tags())
-        operation.report_done(any(pulled.updated for pulled in found))
-        return found
+    operation = RepositoryPull(session, store, reference, options, cancel, listener)
+    try:
+        with operation:
+            found = list(operation.pull_tags())
+            operation.report_done(any(pulled.updated for pulled in found))
+            return found
+    except WherryError as error:
+        failure = error
+    from wherry.ops.legacy import open_v1
+
+    served = operation.has_served
+    with queued(listener, cancel) as events:
+        v1 = open_v1(session, reference, failure, events, cancel, served=served)
+        from wherry.ops.v1_pull import pull_all_tags_v1
+
+        return pull_all_tags_v1(v1, store, reference, options, cancel, events)

@@ -137,6 +137,11 @@ class RepositoryPull:
         if not found:
             raise skipped.error(self._reference.familiar_name)
 
+    @property
+    def has_served(self) -> bool:
+        """Whether v2 has served a manifest or a tag list."""
+        return self._repository.has_served
+
     @contextlib.contextmanager
     def resolve_in_background(self, reference: Reference) -> Iterator[Callable[[], Resolution]]:
         """Resolve a tag while the store is opened; both take time.
