@@ -26,8 +26,8 @@ from sink_images import (
     tree,
 )
 from wherry import Store
-from wherry.archive.tar_writer import TarWriter, move_content
-from wherry.archive.writer import Entry
+from wherry.archive.entry import Entry
+from wherry.archive.tar_writer import FileTar, move_content
 from wherry.content.cancel import CancelToken
 from wherry.content.protocols import Blob, Opened, blob_of
 from wherry.errors import (
@@ -388,7 +388,7 @@ def test_content_that_moves() -> None:
 
 def test_a_member_that_fails_leaves_the_tar_as_it_was() -> None:
     with open(os.memfd_create("tar"), "wb+") as file:  # noqa: PTH123 - a descriptor
-        tar = TarWriter(file.fileno())
+        tar = FileTar(file.fileno())
         tar.add(Entry("first", b"one"))
         with pytest.raises(Broken), tar.member("second", None) as part:  # noqa: PT012 - it fails
             part.append(b"x" * 9999)

@@ -91,6 +91,9 @@ def test_directories_are_not_written_over(client: Client, name: str, tmp_path: P
     client.save(name, tmp_path / "there", format="oci")  # empty
     with pytest.raises(StoreError, match="already exists"):
         client.save(name, tmp_path / "there", format="oci")
+    with pytest.raises(StoreError, match="is a directory, a file is expected") as caught:
+        client.save(name, tmp_path / "there")
+    assert "--format oci" in caught.value.hint
     with pytest.raises(NotFound, match="no such directory"):
         client.save(name, tmp_path / "nowhere" / "file")
     with pytest.raises(NotFound):

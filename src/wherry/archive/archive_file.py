@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wherry.archive.blob_part import Spool
-from wherry.archive.os_files import KINDS
-from wherry.archive.tar_writer import TarWriter
+from wherry.archive.tar_writer import FileTar, PipeTar
 from wherry.archive.write_errors import check_parent
 from wherry.content.output import StagedFile, opened
 from wherry.errors import StoreError, Unsupported
 
 if TYPE_CHECKING:
-    from wherry.archive.writer import Entry
+    from wherry.archive.entry import Entry
+    from wherry.archive.tar_writer import TarWriter
 
 
 class ArchiveFile:
@@ -28,6 +28,7 @@ class ArchiveFile:
     Args:
         path: The path; links in it are followed.
         first: The first entry of the tar, if there always is one.
+        hint: What to try if the path is a directory.
 
     Raises:
         NotFound: The directory of the file does not exist.
@@ -35,15 +36,15 @@ class ArchiveFile:
         Unsupported: The path is a terminal.
     """
 
-    def __init__(self, path: str, first: Entry | None = None) -> None:
+    def __init__(self, path: str, first: Entry | None = None, *, hint: str = "") -> None:
         self.path = Path(path)
         self._first = first
         self._opened = contextlib.ExitStack()
         self._staged: StagedFile | None = None
         self._tar: TarWriter | None = None
-        self._is_pipe = self._check()
+        self._is_pipe = self._check(hint)
 
-    def _check(self) -> bool:
+    def _check(self, hint: str) -> bool:
         """Check the path; tell whether it is a pipe or a device.
 
         The link /dev/stdout may lead to a pipe that has no path.
@@ -56,7 +57,7 @@ class ArchiveFile:
             return True
         self.path = Path(os.path.realpath(self.path))
         if stat.S_ISDIR(mode):
-            raise StoreError("is a directory, a file is expected", hint=KINDS).within(self.path)
+            raise StoreError("is a directory, a file is expected", hint=hint).within(self.path)
         check_parent(self.path)
         return False
 
@@ -64,22 +65,22 @@ class ArchiveFile:
     def tar(self) -> TarWriter:
         """The tar, which is opened now if need be."""
         if self._tar is None:
-            self._tar = TarWriter(self._open())
+            self._tar = self._open()
             if self._first is not None:
                 self._tar.add(self._first)
         return self._tar
 
-    def _open(self) -> int:
+    def _open(self) -> TarWriter:
         if not self._is_pipe:
             directory = self._opened.enter_context(opened(self.path.parent))
             self._staged = self._opened.enter_context(StagedFile(directory, self.path.name))
-            return self._staged.descriptor
+            return FileTar(self._staged.descriptor)
         file = os.open(self.path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
-        self._opened.callback(os.close, file)
-        if os.isatty(file):
+        pipe = self._opened.enter_context(os.fdopen(file, "wb", buffering=0))
+        if pipe.isatty():
             message = "cannot write an archive to a terminal"
             raise Unsupported(message, hint="name a file, or use a pipe")
-        return file
+        return PipeTar(pipe)
 
     def spool(self) -> Spool:
         """Return a spool beside the file, or in the directory of temporary files for a pipe."""

@@ -7,7 +7,6 @@ import os
 import tempfile
 from typing import TYPE_CHECKING
 
-from wherry.archive.writer import write_at
 from wherry.content.pipeline import Limits, receive
 from wherry.errors import IntegrityError
 
@@ -43,6 +42,13 @@ def fill(
         part.restart()
         found = receive(part, blob, follow=False, limits=limits, cancel=cancel, on_bytes=on_bytes)
     return found.size
+
+
+def write_at(file: int, data: memoryview, position: int) -> None:
+    """Write all of ``data`` at a position of a file."""
+    while data:
+        count = os.pwrite(file, data, position)
+        position, data = position + count, data[count:]
 
 
 class _Part:

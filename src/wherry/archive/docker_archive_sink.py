@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from wherry.archive.blob_part import Spool
-    from wherry.archive.writer import Entry
+    from wherry.archive.entry import Entry
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Blob
     from wherry.model.config import ImageConfig

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wherry.archive.docker import MANIFEST, REPOSITORIES
+from wherry.archive.entry import Entry
 from wherry.archive.oci import IMAGE_NAME, INDEX, MARK, ORIGINAL, REF_NAME
-from wherry.archive.writer import Entry
 from wherry.model import gojson, v1
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from wherry.archive.writer import Copy
+    from wherry.archive.entry import Copy
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
     from wherry.model.reference import Reference

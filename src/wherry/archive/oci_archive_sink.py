@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry.archive.blob_part import fill
+from wherry.archive.entry import Entry
 from wherry.archive.formats import MARK_ENTRY, LayoutRoot, blob_directories, index_json
 from wherry.archive.layout_names import parse_layout_name
 from wherry.archive.layout_roots import UnnamedReferrers, list_root
 from wherry.archive.oci import INDEX
 from wherry.archive.tar_sink import TarSink
 from wherry.archive.write_errors import PULL_SCHEMA1
-from wherry.archive.writer import Entry
 from wherry.content.cancel import CancelToken
 from wherry.errors import NotFound, Unsupported
 from wherry.model import mediatype

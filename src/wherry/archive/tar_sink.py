@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from wherry.archive.archive_file import ArchiveFile
 from wherry.archive.archive_sink import ArchiveSink
 from wherry.archive.blob_part import GRACE, fill
+from wherry.archive.os_files import KINDS
 from wherry.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wherry.archive.blob_part import Spool
-    from wherry.archive.writer import Entry
+    from wherry.archive.entry import Entry
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Blob
     from wherry.model.descriptor import Descriptor
@@ -38,7 +39,7 @@ class TarSink(ArchiveSink):
     def __init__(self, path: str, first: Entry | None = None) -> None:
         super().__init__(path)
         with self._errors():
-            self._file = ArchiveFile(path, first)
+            self._file = ArchiveFile(path, first, hint=KINDS)
         self._stored: dict[Digest, int] = {}  # sizes of blobs and documents
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:

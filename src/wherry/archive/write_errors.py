@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PULL_SCHEMA1 = "`wherry pull` converts the image, and `wherry save` writes it"
+CLOSED_PIPE = "the reader of the archive closed the pipe before the end"
 NOTHING_LEFT = "nothing is left of what was written"
 
 
@@ -31,8 +32,7 @@ def translate_write_errors(path: object, *, left: str = NOTHING_LEFT) -> Iterato
     try:
         yield
     except BrokenPipeError:
-        message = "the reader of the archive closed the pipe before the end"
-        raise StoreError(message).within(path) from None
+        raise StoreError(CLOSED_PIPE).within(path) from None
     except OSError as error:
         message = error.strerror or str(error)
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:

@@ -16,7 +16,7 @@ from wherry.ops.blob_writers import BlobWriter, LayerWriter, find_raw_size, find
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from wherry.archive.writer import Entry
+    from wherry.archive.entry import Entry
     from wherry.content.cancel import CancelToken
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document

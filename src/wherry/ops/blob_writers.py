@@ -20,7 +20,7 @@ from wherry.transfer.progress import INTERVAL
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wherry.archive.writer import Write
+    from wherry.archive.entry import Write
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Source, Stream
     from wherry.model.config import ImageConfig

@@ -6,13 +6,13 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from wherry.archive.write_entries import write_directory, write_file, write_stream
 from wherry.errors import PlatformMismatch, Unsupported
 from wherry.model.address import Where
 from wherry.model.digest import Digest
 from wherry.model.record import Record
 from wherry.model.reference import Reference
 from wherry.ops.archive_entries import ArchiveEntries
-from wherry.ops.archive_outputs import DirectoryOutput, FileOutput, PipeOutput
 from wherry.ops.blob_writers import SaveProgress
 from wherry.ops.image_to_save import ImageToSave, choose_image
 from wherry.ops.open_source import open_image
@@ -22,10 +22,11 @@ from wherry.transfer.progress import Emitter
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from wherry.archive.entry import Entry
+    from wherry.content.cancel import CancelToken
     from wherry.model.address import Address
-    from wherry.ops.archive_outputs import ArchiveOutput
     from wherry.ops.open_source import Access
-    from wherry.ops.save_options import Format, SaveOptions
+    from wherry.ops.save_options import SaveOptions
 
 
 class SaveResult(Record):
@@ -62,7 +63,7 @@ def save(
         progress = SaveProgress(Emitter(access.listener, str(addresses[0])))
         chosen = list(images.values())
         entries = list(ArchiveEntries(progress, access.cancel).of(chosen, options.format))
-        _output(target, options.format).write(entries, options.jobs, access.cancel)
+        _write(target, options, entries, access.cancel)
         return [
             SaveResult(each.root.digest, each.manifest.config.digest, each.references)
             for each in chosen
@@ -89,9 +90,15 @@ def _open_images(
         yield chosen
 
 
-def _output(target: Path | BinaryIO, form: Format) -> ArchiveOutput:
+def _write(
+    target: Path | BinaryIO, options: SaveOptions, entries: list[Entry], cancel: CancelToken
+) -> None:
+    is_directory = options.format in DIRECTORIES
     if isinstance(target, Path):
-        return DirectoryOutput(target) if form in DIRECTORIES else FileOutput(target)
-    if form in DIRECTORIES:
-        raise Unsupported(f"{form} is a directory, and cannot be written to a stream")
-    return PipeOutput(target)
+        write = write_directory if is_directory else write_file
+        write(target, entries, options.jobs, cancel)
+    elif is_directory:
+        message = f"{options.format} is a directory, and cannot be written to a stream"
+        raise Unsupported(message)
+    else:
+        write_stream(target, entries, cancel)
