@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from wherry.registry.session import Session
     from wherry.registry.v1_answers import V1Image
 
+MAX_CHAIN = 8 * 2**20  # bytes of the metadata of an image and all below it
+
 T = TypeVar("T")
 
 
@@ -139,10 +141,10 @@ class V1Repository:
 
         Raises:
             IntegrityError: The parent of an image is not the next one of the ancestry.
-            Unsupported: The images have over 32 MiB of metadata together.
+            Unsupported: The images have over 8 MiB of metadata together.
         """
         found: dict[str, V1Image] = {}
-        budget = Budget()
+        budget = Budget(size=MAX_CHAIN)
 
         def fetch(each: str, cancel: CancelToken) -> None:
             image = self._image(each, cancel)
@@ -211,7 +213,7 @@ class V1Repository:
         The first error of an endpoint that responded is raised, or else the first error. Errors
         of mirrors are warnings.
         """
-        failure: WherryError | None = None
+        failures: list[WherryError] = []
         for api in sorted(apis, key=lambda api: api.endpoint.host in self._unresponsive):
             try:
                 return call(api)
@@ -220,12 +222,10 @@ class V1Repository:
             except WherryError as error:
                 is_mirror = api.endpoint in self._mirrors
                 self._note_failure(api.endpoint, error, is_mirror=is_mirror)
-                if not is_mirror and (failure is None or isinstance(failure, NetworkError)):
-                    failure = (
-                        error if failure is None or not isinstance(error, NetworkError) else failure
-                    )
-        assert failure is not None  # noqa: S101 - the last server is not a mirror
-        raise failure
+                if not is_mirror:
+                    failures.append(error)
+        answers = [error for error in failures if not isinstance(error, NetworkError)]
+        raise (answers or failures)[0]
 
     def _note_failure(self, endpoint: Endpoint, error: WherryError, *, is_mirror: bool) -> None:
         with self._lock:
