@@ -6,11 +6,12 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from wherry.content.events import Status
-from wherry.errors import InvalidReference, PlatformMismatch, WherryError
+from wherry.errors import InvalidDocument, InvalidReference, PlatformMismatch, WherryError
 from wherry.model.config import chain_ids, parse_config
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import digest_of
-from wherry.model.platform import HOST_SYSTEM, Platform
+from wherry.model.platform import HOST_SYSTEM
+from wherry.model.strict_json import MAX_DOCUMENT
 from wherry.ops.image_puller import stored_image
 from wherry.ops.platform_check import compare
 from wherry.ops.pull_options import PullResult
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.content.events import Event
     from wherry.content.protocols import Receipt
+    from wherry.model.config import ImageConfig
     from wherry.model.digest import Digest
+    from wherry.model.manifest import Manifest
+    from wherry.model.platform import Platform
     from wherry.model.reference import Reference
     from wherry.ops.image_puller import PulledImage
     from wherry.ops.pull_options import PullOptions
@@ -194,6 +198,7 @@ class _V1Pull:
         """Return an image of the store, its layers fetched if need be."""
         chain = self._repository.chain(image_id)
         self._check_platform(read_v1_platform(chain[0]))
+        _convert(chain, ())  # a bad JSON is refused before a layer is fetched
         layers = V1LayerPull(
             self._repository, self._ingest, self._options.copy, LayerProgress(self._emitter)
         )
@@ -212,10 +217,8 @@ class _V1Pull:
 
     def _add(self, chain: Sequence[V1Image], layers: Sequence[Receipt]) -> PulledImage:
         """Make the config and the manifest of an image, and store them."""
-        made = from_v1([image.raw for image in reversed(chain)], layers)
-        manifest = made.manifest
-        config = parse_config(made.config)
-        self._ingest.put_bytes(manifest.config, made.config, self._cancel)
+        manifest, config = _convert(chain, layers)
+        self._ingest.put_bytes(manifest.config, config.raw, self._cancel)
         image = stored_image(manifest, digest_of(manifest), config, layers)
         self._ingest.put_document(
             Descriptor.of(manifest.raw, manifest.media_type),
@@ -234,3 +237,11 @@ class _V1Pull:
             ],
         )
         return image
+
+
+def _convert(chain: Sequence[V1Image], layers: Sequence[Receipt]) -> tuple[Manifest, ImageConfig]:
+    """Return the manifest and the config that docker makes of the image."""
+    made = from_v1([image.raw for image in reversed(chain)], layers)
+    if len(made.config) > MAX_DOCUMENT:
+        raise InvalidDocument(f"the config of the image is over {MAX_DOCUMENT >> 20} MiB")
+    return made.manifest, parse_config(made.config)
