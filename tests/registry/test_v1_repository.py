@@ -371,11 +371,18 @@ class TestLayers:
         assert caught.value.transient
         assert fault.count == 1
 
+    def test_any_media_type(self, legacy: Open, registry: FakeV1Registry) -> None:
+        """Old registries send what their framework has by default."""
+        registry.inject(Fault(SetHeader("Content-Type", "text/html; charset=utf-8")))
+        found = legacy(f"{registry.host}/acme/app")
+        read_all(found)
+        assert found.layer(IMAGE.id) == (0, TOP.layer)
+
     def test_a_web_page(self, legacy: Open, registry: FakeV1Registry) -> None:
         page = FixedReply(200, {"Content-Type": "text/html"}, b"<title>Log in</title>")
         registry.inject(Fault(page, path="/layer"))
         found = legacy(f"{registry.host}/acme/app")
-        with pytest.raises(NetworkError, match=r"sent a web page, not a layer \(Log in\)"):
+        with pytest.raises(NetworkError, match=r"sent a web page, not the blob \(Log in\)"):
             found.layer(IMAGE.id)
 
     def test_cancel(self, legacy: Open, registry: FakeV1Registry) -> None:

@@ -69,7 +69,8 @@ def open_response(
 
     Args:
         response: The response, its body unread.
-        digest: The blob's digest, by which a web page is told from a blob; None if it is unknown.
+        digest: The blob's digest, by which a web page is told from a blob; None for a layer of
+            version 1, which has none.
         where: What was requested, for errors.
         host: The registry's name, for errors.
         sizes: What is known about the blob's size.
@@ -86,7 +87,7 @@ def open_response(
     check_status(response, where, host)
     if response.status != _PARTIAL and stop is None:
         length = _content_length(response)
-        if digest is None or length in sizes.known:  # a web page hardly has the blob's size
+        if length in sizes.known:  # a web page hardly has the blob's size
             return Opened(response, 0, length)
         return Opened(PageWatch(response, digest, where), 0, length)
     found = _content_range(response)

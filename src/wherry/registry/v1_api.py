@@ -10,13 +10,11 @@ import threading
 from typing import TYPE_CHECKING
 
 from wherry.errors import InvalidDocument, WherryError
-from wherry.model.mediatype import essence
 from wherry.model.record import Record
 from wherry.model.strict_json import MAX_DOCUMENT
 from wherry.registry.blob_response import BlobSizes, check_status, open_response, range_header
 from wherry.registry.requester import Call
-from wherry.registry.server_text import is_page
-from wherry.registry.status_errors import MAX_ERROR
+from wherry.registry.server_text import is_markup
 from wherry.registry.v1_answers import (
     check_list,
     read_ancestry,
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
 MAX_LIST = 16 * 2**20  # bytes of a list of images or tags
 MAX_ANSWER = 2**20  # bytes of an ancestry, or of the id of a tag
 _PARSING = threading.Lock()  # a parsed document takes many times its size
-_PAGE_TYPES = {"text/html", "application/xhtml+xml"}
 
 
 class LayerResponse(Record):
@@ -135,8 +132,6 @@ class V1Api:
         if headers and etag:
             headers["If-Range"] = etag  # RFC 9110, 13.1.5
         response = self._get(f"images/{image_id}/layer", cancel, headers)
-        if essence(response.header("Content-Type")) in _PAGE_TYPES:
-            refuse_page(response, response.read(MAX_ERROR), where, "a layer")
         found = open_response(response, None, where, self.endpoint.name, sizes, offset, None)
         ranges = "bytes" in response.header("Accept-Ranges").lower()
         said = response.header("ETag")
@@ -159,7 +154,7 @@ class V1Api:
         raw = response.read(limit)
         if len(raw) > limit:
             raise InvalidDocument(f"the answer is over {limit >> 20} MiB")
-        if is_page(response.header("Content-Type"), raw):
+        if is_markup(raw):
             try:
                 refuse_page(response, raw, (), wanted)
             except WherryError as error:

@@ -41,10 +41,11 @@ def _page_error(response: HttpResponse, body: bytes, where: Places, wanted: str)
 class PageWatch:
     """A blob's stream that raises `NetworkError` for a web page instead.
 
-    Some blobs are web pages, so a page is an error only if it does not match the digest.
+    Some blobs are web pages, so a page is an error only if it does not match the digest. Layers
+    of version 1 have none (``digest`` is None), and are never web pages.
     """
 
-    def __init__(self, response: HttpResponse, digest: Digest, where: Places) -> None:
+    def __init__(self, response: HttpResponse, digest: Digest | None, where: Places) -> None:
         self._stream: Stream = response
         self._response = response
         self._digest = digest
@@ -68,7 +69,7 @@ class PageWatch:
             return data
         while len(data) <= MAX_PAGE and (more := self._stream.read1(size)):
             data += more
-        if len(data) <= MAX_PAGE and not self._digest.matches(data):
+        if len(data) <= MAX_PAGE and (self._digest is None or not self._digest.matches(data)):
             raise _page_error(self._response, data, self._where, "the blob")
         return data
 
