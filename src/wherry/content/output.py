@@ -16,6 +16,9 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
+from wherry.content.exchange import exchange
+from wherry.content.remove_tree import remove_tree
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -142,15 +145,25 @@ class StagedDirectory:
         finally:
             self._opened.close()
 
-    def publish(self) -> None:
+    def publish(self, *, syncs: bool = True, replaces: bool = False) -> None:
         """Sync the directories and set the name; an empty directory of that name is replaced.
+
+        Args:
+            syncs: Whether to sync; if not, a crash of the machine may lose content.
+            replaces: Whether a directory of that name with something in it is replaced.
 
         Raises:
             OSError: The file system fails, or the name is taken.
         """
-        for found, _, _ in os.walk(self.path):
+        for found, _, _ in os.walk(self.path) if syncs else ():
             fsync_directory(found)
-        os.rename(self._staged, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
+        try:
+            os.rename(self._staged, self._name, src_dir_fd=self._parent, dst_dir_fd=self._parent)
+        except OSError as error:
+            if not replaces or error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+                raise
+            exchange(self._staged, self._name, self._parent)
+            _remove_tree(self._staged, self._parent)
         self._staged = ""
         _sync(self._parent)
 
@@ -247,9 +260,8 @@ def _remove_abandoned(directory: int, name: str) -> None:
 
 
 def _remove_tree(name: str, directory: int) -> None:
-    import shutil  # slow to import
-
-    shutil.rmtree(name, ignore_errors=True, dir_fd=directory)
+    with contextlib.suppress(OSError):
+        remove_tree(name, directory)
 
 
 def _open_unnamed(directory: int, mode: int) -> int | None:

@@ -118,7 +118,25 @@ if TYPE_CHECKING:
             """Yield all tags; a remote source sends requests as they are read."""
             ...
 
-    class ContentSink(Protocol):
+    class BlobSink(Protocol):
+        """Store blobs."""
+
+        def put(
+            self,
+            blob: Blob,
+            *,
+            follow: bool = False,
+            cancel: CancelToken,
+            on_bytes: Callable[[int], None],
+        ) -> Receipt:
+            """Store a blob unless it is stored already; idempotent.
+
+            After a failure nothing is visible. ``follow`` asks for the DiffID. ``on_bytes`` gets
+            the number of bytes so far. Raises `Busy` while another writer stores the same blob.
+            """
+            ...
+
+    class ContentSink(BlobSink, Protocol):
         """Store the content of images: blobs first, then the documents that name them."""
 
         @property
@@ -138,21 +156,6 @@ if TYPE_CHECKING:
 
         def has(self, descriptor: Descriptor) -> bool:
             """Return whether a blob is stored; a sink that can lose it keeps it from now on."""
-            ...
-
-        def put(
-            self,
-            blob: Blob,
-            *,
-            follow: bool = False,
-            cancel: CancelToken,
-            on_bytes: Callable[[int], None],
-        ) -> Receipt:
-            """Store a blob unless it is stored already; idempotent.
-
-            After a failure nothing is visible. ``follow`` asks for the DiffID. ``on_bytes`` gets
-            the number of bytes so far. Raises `Busy` while another writer stores the same blob.
-            """
             ...
 
         def put_document(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _BUFFER = 256 * 1024
 _BUFFERS = 3  # one is filled, one is hashed, one is queued
+_MISMATCH = "layers from manifest don't match image configuration"  # the words of engines
 _ALONE = 8 * 2**20  # bytes after which starting a thread pays off
 
 
@@ -227,20 +228,24 @@ def check_rootfs(config: ImageConfig, layers: Sequence[Receipt]) -> None:
     Raises:
         IntegrityError: A DiffID or the number of layers does not match.
     """
-    mismatch = "layers from manifest don't match image configuration"
-    if len(config.diff_ids) != len(layers):
-        raise IntegrityError(
-            f"{mismatch}: {len(layers)} layers, {len(config.diff_ids)} DiffIDs",
-            expected=str(len(config.diff_ids)),
-            actual=str(len(layers)),
-        )
+    check_layer_count(config, len(layers))
     for place, (diff_id, layer) in enumerate(zip(config.diff_ids, layers, strict=True)):
         if layer.diff_id is None or layer.diff_id.algorithm != diff_id.algorithm:
             continue
         if layer.diff_id != diff_id:
             raise IntegrityError(
-                f"{mismatch}: layer {place} ({layer.descriptor.digest.short}) is {layer.diff_id}, "
+                f"{_MISMATCH}: layer {place} ({layer.descriptor.digest.short}) is {layer.diff_id}, "
                 f"the config says {diff_id}",
                 expected=str(diff_id),
                 actual=str(layer.diff_id),
             )
+
+
+def check_layer_count(config: ImageConfig, count: int) -> None:
+    """Raise `IntegrityError` unless the config has a DiffID for each of ``count`` layers."""
+    if len(config.diff_ids) != count:
+        raise IntegrityError(
+            f"{_MISMATCH}: {count} layers, {len(config.diff_ids)} DiffIDs",
+            expected=str(len(config.diff_ids)),
+            actual=str(count),
+        )

@@ -6,19 +6,15 @@ preallocated, so its size is the progress. Only the holder of its lock writes to
 
 from __future__ import annotations
 
-import io
 import os
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wherry.errors import Cancelled
+from wherry.content.growing_file import GrowingFile
 from wherry.store.directory import unsafe
 from wherry.store.locks import lock_file
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
     from wherry.store.directory import Directory
     from wherry.store.locks import FileLock
 
@@ -41,83 +37,22 @@ def open_part(directory: Directory, name: str) -> Part | None:
     return Part(directory, name, lock)
 
 
-class Part:
+class Part(GrowingFile):
     """A locked part file with one writer, and followers in the same process.
 
     A forked child cannot use the part file of its parent.
     """
 
     def __init__(self, directory: Directory, name: str, lock: FileLock) -> None:
+        super().__init__(lock.descriptor, directory.where(name))
         self.name = name
         self._directory = directory
         self._lock = lock
-        self._size = os.fstat(lock.descriptor).st_size
-        self._grown = threading.Condition()
-        self._finished = False
-        self._poisoned = False
 
     @property
     def path(self) -> Path:
         """The path of the file."""
         return Path(self._directory.where(self.name))
-
-    @property
-    def size(self) -> int:
-        """The number of bytes in the file."""
-        return self._size
-
-    def append(self, data: Buffer) -> None:
-        """Write ``data`` at the end and wake the followers.
-
-        If the disk becomes full, `size` includes the bytes that fit.
-        """
-        view = memoryview(data).cast("B")
-        at = self._size
-        try:
-            while view:
-                count = os.pwrite(self._lock.descriptor, view, at)
-                at += count
-                view = view[count:]
-        except OSError as error:
-            error.filename = str(self.path)
-            raise
-        finally:
-            with self._grown:
-                self._size = at
-                self._grown.notify_all()
-
-    def restart(self) -> None:
-        """Empty the file and start again; no thread may be following it."""
-        os.ftruncate(self._lock.descriptor, 0)
-        self._size = 0
-        self._finished = self._poisoned = False
-
-    def finish(self) -> None:
-        """Tell the followers that the blob is complete."""
-        with self._grown:
-            self._finished = True
-            self._grown.notify_all()
-
-    def poison(self) -> None:
-        """Make the followers fail, because the rest will not arrive."""
-        with self._grown:
-            self._poisoned = True
-            self._grown.notify_all()
-
-    def follow(self) -> io.RawIOBase:
-        """Return a stream from the first byte, which waits for bytes that have not arrived."""
-        return _PartFollower(self)
-
-    def read_at(self, buffer: Buffer, offset: int) -> int:
-        """Wait for bytes at ``offset`` and read them; return 0 at the end of a complete blob."""
-        with self._grown:
-            while offset >= self._size and not self._finished and not self._poisoned:
-                self._grown.wait()
-            if self._poisoned:
-                raise Cancelled("the download that is being followed has failed")
-            available = self._size - offset
-        view = memoryview(buffer).cast("B")[:available]
-        return os.preadv(self._lock.descriptor, [view], offset) if available else 0
 
     def sync(self) -> None:
         """Flush the content to the disk; discard it if that fails.
@@ -148,17 +83,3 @@ class Part:
     def close(self) -> None:
         """Release the lock; the file stays unless it was published or discarded."""
         self._lock.release()
-
-
-class _PartFollower(io.RawIOBase):
-    def __init__(self, part: Part) -> None:
-        self._part = part
-        self._offset = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer) -> int:
-        count = self._part.read_at(buffer, self._offset)
-        self._offset += count
-        return count

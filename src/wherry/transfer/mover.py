@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import ContentSink, Receipt, Source
+    from wherry.content.protocols import BlobSink, Receipt, Source
     from wherry.model.descriptor import Descriptor
     from wherry.transfer.copy_options import CopyOptions
     from wherry.transfer.parallel_download import ParallelDownloads
@@ -35,7 +35,7 @@ class BlobMover:
     def __init__(
         self,
         source: Source,
-        sink: ContentSink,
+        sink: BlobSink,
         options: CopyOptions,
         progress: LayerProgress,
         blobs: Iterable[Descriptor],
