@@ -1,0 +1,251 @@
+"""Reading the entries of a layer from its tar.
+
+`tarfile` makes an object of some fifty fields for each header, which takes longer than writing
+the file. Rules: POSIX.1-2017, pax, "pax Interchange Format" and "ustar Interchange Format";
+GNU tar manual, "Basic Tar Format". Where they leave a choice, it is that of Go's archive/tar,
+with which engines read layers.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from wherry.errors import IntegrityError, UnsafeArchive, Unsupported
+from wherry.unpack.entry import (
+    BLOCK_DEVICE,
+    CHARACTER,
+    DIRECTORY,
+    FIFO,
+    FILE,
+    HARDLINK,
+    SYMLINK,
+    Attributes,
+    Entry,
+    shown,
+)
+from wherry.unpack.sparse_map import is_sparse_pax, read_old_map, read_pax_map
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wherry.unpack.layer_reader import LayerReader
+
+BLOCK = 512
+MAX_EXTENDED = 2**20  # bytes of the extended headers of one member
+_NOTHING = bytes(BLOCK)
+_KINDS = {
+    b"\0": FILE,
+    b"0": FILE,
+    b"7": FILE,  # contiguous
+    b"S": FILE,  # sparse, in the old format of GNU tar
+    b"1": HARDLINK,
+    b"2": SYMLINK,
+    b"3": CHARACTER,
+    b"4": BLOCK_DEVICE,
+    b"5": DIRECTORY,
+    b"6": FIFO,
+}
+_LONG = {b"L": b"path", b"K": b"linkpath"}  # extended headers of GNU tar
+_PAX, _PAX_GLOBAL, _PAX_SOLARIS, _VOLUME = b"x", b"g", b"X", b"V"
+_XATTR = b"SCHILY.xattr."
+_REPEATED = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")  # version 0.0 of sparse files
+_SECONDS = re.compile(rb"(-?)([0-9]{1,18})(?:\.([0-9]*))?")
+_NANO = 10**9
+
+
+def read_entries(layer: LayerReader) -> Iterator[Entry]:
+    """Yield the entries of a tar in their order.
+
+    When an entry is yielded, ``layer`` is at the first byte of its content. What the caller does
+    not read of it is skipped. After the last entry, the layer is read to its end.
+
+    Raises:
+        IntegrityError: The tar is damaged or cut off.
+        UnsafeArchive: A record contains what no file system has: a name with a NUL.
+        Unsupported: A member is of a kind that no file system has.
+    """
+    extended: dict[bytes, bytes] = {}
+    room = MAX_EXTENDED
+    while (block := layer.read(BLOCK)) and block != _NOTHING:
+        kind = _checked(block, layer)[156:157]
+        if kind in _LONG or kind in {_PAX, _PAX_SOLARIS, _PAX_GLOBAL, _VOLUME}:
+            size = _number(block[124:136], layer)
+            room -= size
+            if room < 0:
+                raise _damaged(f"extended headers of more than {MAX_EXTENDED:,} bytes", layer)
+            content = layer.take(size)
+            layer.take(-size % BLOCK)
+            if kind in _LONG:
+                extended[_LONG[kind]] = content.partition(b"\0")[0]
+            elif kind in {_PAX, _PAX_SOLARIS}:  # global ones say nothing that engines heed
+                extended.update(_merged(_records(content, layer)))
+            continue
+        start = layer.position
+        entry, end = _entry(block, kind, extended, layer)
+        layer.member = entry.name
+        yield entry
+        layer.skip_to(max(start, end))
+        extended, room = {}, MAX_EXTENDED
+    layer.drain()
+
+
+def _checked(block: bytes, layer: LayerReader) -> bytes:
+    """Return a header; raises `IntegrityError` if its checksum is not right."""
+    if len(block) < BLOCK:
+        raise _damaged(f"it is cut off at byte {layer.position:,}", layer)
+    stated = _number(block[148:156], layer)
+    if stated == sum(block) - sum(block[148:156]) + 8 * ord(" "):
+        return block
+    signed = sum(byte - 256 if byte > 127 else byte for byte in block[:148] + block[156:])  # noqa: PLR2004
+    if stated != signed + 8 * ord(" "):  # of old tars, whose bytes were signed
+        raise _damaged(f"no tar header at byte {layer.position - BLOCK:,}", layer)
+    return block
+
+
+def _entry(
+    block: bytes, kind: bytes, extended: dict[bytes, bytes], layer: LayerReader
+) -> tuple[Entry, int]:
+    """Return an entry, and where its content ends in the layer."""
+    name = extended.get(b"path") or _name(block)
+    link = extended.get(b"linkpath") or block[157:257].partition(b"\0")[0]
+    found = _KINDS.get(kind)
+    if found is None:
+        raise Unsupported(f"a member of the unknown type {kind!r}").within(shown(name))
+    if found is FILE and name.endswith(b"/"):
+        found = DIRECTORY  # of tars before POSIX
+    if b"\0" in name or b"\0" in link:
+        raise UnsafeArchive("a name with a NUL", member=shown(name))
+    attributes = _attributes(block, extended, layer)
+    size = 0
+    if found in {FILE, DIRECTORY}:  # links and devices have no content, whatever they say
+        size = _decimal(extended, b"size", layer) if b"size" in extended else _size(block, layer)
+    end = layer.position + size + -size % BLOCK
+    device = (0, 0)
+    if found in {CHARACTER, BLOCK_DEVICE}:
+        device = (_number(block[329:337], layer), _number(block[337:345], layer))
+    entry = Entry(name, found, attributes, size, size, link, device)
+    if kind == b"S":
+        real, extents = read_old_map(block, layer, size)
+        end = layer.position + size + -size % BLOCK
+    elif found is FILE and is_sparse_pax(extended):
+        start = layer.position
+        name, real, extents = read_pax_map(extended, name, layer, size)
+        size -= layer.position - start
+    else:
+        return entry if found is not DIRECTORY else entry._replace(size=0, stored=0), end
+    return entry._replace(name=name, size=real, stored=size, extents=extents), end
+
+
+def _name(block: bytes) -> bytes:
+    """Return the name in a header, with its prefix."""
+    name = block[:100].partition(b"\0")[0]
+    if block[257:263] != b"ustar\0":  # GNU tar has other fields there
+        return name
+    is_star = block[508:512] == b"tar\0"
+    prefix = block[345 : 476 if is_star else 500].partition(b"\0")[0]
+    return prefix + b"/" + name if prefix else name
+
+
+def _size(block: bytes, layer: LayerReader) -> int:
+    size = _number(block[124:136], layer)
+    if size < 0:
+        raise _damaged("a size below 0", layer)
+    return size
+
+
+def _attributes(block: bytes, extended: dict[bytes, bytes], layer: LayerReader) -> Attributes:
+    mode = _number(block[100:108], layer) & 0o7777
+    if not extended:
+        return Attributes(
+            mode,
+            _number(block[108:116], layer),
+            _number(block[116:124], layer),
+            _number(block[136:148], layer) * _NANO,
+        )
+    uid, gid = (
+        _decimal(extended, key, layer) if key in extended else _number(field, layer)
+        for key, field in ((b"uid", block[108:116]), (b"gid", block[116:124]))
+    )
+    mtime = extended.get(b"mtime")
+    time = _number(block[136:148], layer) * _NANO if mtime is None else _time(mtime, layer)
+    xattrs = {
+        key[len(_XATTR) :]: value for key, value in extended.items() if key.startswith(_XATTR)
+    }
+    return Attributes(mode, uid, gid, time, xattrs)
+
+
+def _number(field: bytes, layer: LayerReader) -> int:
+    """Decode a number of a header: octal digits, or binary as in GNU tar."""
+    first = field[0]
+    if first & 0x80:
+        value = int.from_bytes(field, "big")
+        bits = 8 * len(field)
+        return value - (1 << bits) if first & 0x40 else value - (1 << (bits - 1))
+    text = field.strip(b" \0")
+    if not text:
+        return 0
+    try:
+        return int(text.partition(b"\0")[0].rstrip(), 8) if text.isalnum() else _odd(text, layer)
+    except ValueError:
+        raise _damaged("a number in a header is not octal", layer) from None
+
+
+def _odd(text: bytes, layer: LayerReader) -> int:
+    """Decode octal digits with other bytes behind them."""
+    digits = re.match(rb"[0-7]+(?=[ \0])", text)
+    if digits is None:
+        raise _damaged("a number in a header is not octal", layer)
+    return int(digits[0], 8)
+
+
+def _decimal(extended: dict[bytes, bytes], key: bytes, layer: LayerReader) -> int:
+    text = extended[key]
+    if not (text.isdigit() and len(text) < 20):  # noqa: PLR2004 - a number of 64 bits
+        raise _damaged(f"{key.decode()} is {shown(text)!r}", layer)
+    return int(text)
+
+
+def _time(text: bytes, layer: LayerReader) -> int:
+    """Decode seconds with a fraction into nanoseconds; further digits are dropped."""
+    found = _SECONDS.fullmatch(text)
+    if found is None:
+        raise _damaged(f"mtime is {shown(text)!r}", layer)
+    nanoseconds = int(found[2]) * _NANO + int((found[3] or b"")[:9].ljust(9, b"0"))
+    return -nanoseconds if found[1] else nanoseconds
+
+
+def _records(data: bytes, layer: LayerReader) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the keys and values of PAX records: ``LENGTH KEY=VALUE``, line feed."""
+    at = 0
+    while at < len(data) and data[at]:
+        space = data.find(b" ", at, at + 20)
+        length = data[at : max(space, at)]
+        end = at + int(length) if length.isdigit() else at
+        equals = data.find(b"=", space, end)
+        if not (at <= equals and end <= len(data) and data[end - 1] == ord("\n")):
+            raise _damaged("an extended header that is not PAX", layer)
+        yield data[space + 1 : equals], data[equals + 1 : end - 1]
+        at = end
+
+
+def _merged(records: Iterator[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return the records by their keys; those of a map of holes, which repeat, as one map."""
+    found: dict[bytes, bytes] = {}
+    numbers: list[bytes] = []
+    for key, value in records:
+        if key in _REPEATED:
+            numbers.append(value)
+        else:
+            found[key] = value
+    if numbers:
+        found[b"GNU.sparse.map"] = b",".join(numbers)
+    return found
+
+
+def _damaged(message: str, layer: LayerReader) -> IntegrityError:
+    return IntegrityError(
+        f"the layer is damaged: {message}",
+        expected="a tar archive",
+        actual=f"{message}, before byte {layer.position}",
+    )

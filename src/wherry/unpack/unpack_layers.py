@@ -1,0 +1,98 @@
+"""Unpacking the layers of an image into a directory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wherry.content.verify import layer_name
+from wherry.errors import IntegrityError, Unsupported
+from wherry.model.record import Record
+from wherry.unpack.apply import Applier
+from wherry.unpack.layer_feed import LayerFeed
+from wherry.unpack.layer_reader import LayerReader
+from wherry.unpack.plan import Planner
+from wherry.unpack.tar_entries import read_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import RawStream
+    from wherry.content.verify import RawLimit
+    from wherry.model.digest import Digest
+    from wherry.unpack.apply import UnpackLimits
+    from wherry.unpack.owners import Owners
+
+
+class PackedLayer(Record):
+    """A layer to unpack.
+
+    Attributes:
+        digest: The digest of the layer as it is stored, for errors.
+        diff_id: The DiffID that the config states; None if it is not known.
+        open: Opens the layer as it is stored.
+        size: Its size in bytes as it is stored.
+    """
+
+    digest: Digest
+    diff_id: Digest | None
+    open: Callable[[], AbstractContextManager[RawStream]]
+    size: int
+
+
+def unpack_layers(
+    layers: Iterable[PackedLayer],
+    root: int,
+    owners: Owners,
+    limits: UnpackLimits,
+    raw_limit: RawLimit,
+    cancel: CancelToken,
+    warn: Callable[[str], None],
+    *,
+    keeps_dirlinks: bool = False,
+) -> None:
+    """Unpack layers, bottom first, into an empty directory.
+
+    Args:
+        layers: The layers.
+        root: A descriptor of the directory, which nobody else writes.
+        owners: Whose the files are.
+        limits: The limits of the image.
+        raw_limit: The limit of each decompressed layer.
+        cancel: Stops the call.
+        warn: Called with what cannot be done here, once for each kind.
+        keeps_dirlinks: Whether an entry for a directory leaves a link to a directory in place.
+
+    Raises:
+        IntegrityError: A layer is damaged, or its DiffID is not the stated one.
+        UnsafeArchive: An entry leads outside of the root, or the limits are exceeded.
+        OSError: The directory cannot be written.
+    """
+    planner = Planner(keeps_dirlinks=keeps_dirlinks)
+    with Applier(root, owners, limits, warn) as applier:
+        for layer in layers:
+            planner.begin_layer()
+            try:
+                _unpack_layer(layer, planner, applier, raw_limit, cancel)
+            except (IntegrityError, Unsupported) as error:
+                raise error.within(layer_name(layer.digest)) from error.__cause__
+        applier.finish(planner.root)
+
+
+def _unpack_layer(
+    layer: PackedLayer,
+    planner: Planner,
+    applier: Applier,
+    raw_limit: RawLimit,
+    cancel: CancelToken,
+) -> None:
+    limit = raw_limit.of(layer.size)
+    with (
+        layer.open() as source,
+        LayerFeed(source, layer.diff_id, cancel, limit) as feed,
+    ):
+        reader = LayerReader(feed.next_piece)
+        for entry in read_entries(reader):
+            for operation in planner.plan(entry):
+                applier.apply(operation, reader)
