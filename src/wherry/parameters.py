@@ -8,7 +8,17 @@ from typing import Any
 
 import wherry
 from wherry.model.address import Address
-from wherry.model.arguments import CALLABLE, FLAG, INTEGER, NUMBER, TEXT, Rule, choice, instance
+from wherry.model.arguments import (
+    CALLABLE,
+    COUNT,
+    FLAG,
+    INTEGER,
+    NUMBER,
+    TEXT,
+    Rule,
+    choice,
+    instance,
+)
 from wherry.model.platform import Platform
 from wherry.model.reference import Reference
 
@@ -81,6 +91,7 @@ RULES = {
     "dangling": FLAG,
     "destination": _IMAGE,
     "digest": TEXT,
+    "directory": _PATH,
     "dry_run": FLAG,
     "force": FLAG,
     "foreign": FLAG,
@@ -88,6 +99,8 @@ RULES = {
     "image": _IMAGE,
     "insecure": FLAG,
     "jobs": INTEGER,
+    "keep_dirlinks": FLAG,
+    "keep_owners": FLAG,
     "labels": Rule(
         "a mapping of str to str or None",
         lambda value: isinstance(value, Mapping),
@@ -97,6 +110,8 @@ RULES = {
     "limit_rate": NUMBER,
     "limits": Rule("wherry.types.Limits", lambda value: isinstance(value, wherry.types.Limits)),
     "matching": TEXT,
+    "max_files": COUNT,
+    "max_size": COUNT,
     "message": TEXT,
     "name": _REFERENCE,
     "names": Rule(
@@ -136,6 +151,7 @@ RULES = {
     "referrers": FLAG,
     "registries_conf": _PATH,
     "registry": TEXT,
+    "replace": FLAG,
     "retries": INTEGER,
     "schema1": choice("allow", "deny"),
     "since": _IMAGE,

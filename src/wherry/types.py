@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from wherry.ops.save import SaveResult as SaveResult
     from wherry.ops.save_options import Format as Format
     from wherry.ops.tags import Order as Order
+    from wherry.ops.unpack import UnpackResult as UnpackResult
     from wherry.ops.validate import Finding as Finding
     from wherry.ops.validate import ValidationReport as ValidationReport
     from wherry.ops.why import EndpointReport as EndpointReport
@@ -113,6 +114,7 @@ _HOMES = {
     "StoreOrPath": "wherry.image_store",
     "StoreProblem": "wherry.store.check",
     "TarFile": "tarfile",
+    "UnpackResult": "wherry.ops.unpack",
     "Usage": "wherry.store.usage",
     "Where": "wherry.model.address",
     "ValidationReport": "wherry.ops.validate",

@@ -49,7 +49,7 @@ WRONG: dict[str, list[Any]] = {
     "timeout": [*NUMBERS, float("nan"), float("inf")],
 }
 for names, values in (
-    ("authfile path registries_conf", [5, ["a"], b"a", ""]),
+    ("authfile directory path registries_conf", [5, ["a"], b"a", ""]),
     (
         "address artifact_type before destination image matching message name origin parent",
         TEXTS,
@@ -57,7 +57,8 @@ for names, values in (
     ("password patterns", TEXTS),
     ("reference registry since username", TEXTS),
     ("all_platforms dangling dry_run force foreign insecure legacy offline tags", FLAGS),
-    ("untag verify_layers verify_signatures", FLAGS),
+    ("keep_dirlinks keep_owners replace untag verify_layers verify_signatures", FLAGS),
+    ("max_files max_size", [*NUMBERS, 1.5]),
     ("on_event on_failure on_progress on_request on_warning", [5, "print"]),
     ("digest", [5, b"sha256:", ["sha256:"]]),
 ):
@@ -65,6 +66,7 @@ for names, values in (
 # Good values of the parameters that have to be given.
 DIGEST = wherry.Digest.of(b"")
 GOOD: dict[str, Any] = {
+    "directory": "rootfs",
     "names": "alpine",
     "output": "a.tar",
     "problems": [],

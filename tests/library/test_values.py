@@ -80,7 +80,8 @@ def values(fake: FakeRegistry, client: wherry.Client, tmp_path: Path) -> list[An
     found += [types.Move(blob), types.Skip(blob, blob), types.Convert(blob, gzip)]
     found += [store, store.check(), store.usage(), store.gc(dry_run=True)]
     found += [client.plan_delete(name), client.delete(f"{fake.host}/team/old:t")]
-    found += [types.Limits(), store.tag(name, "other:1"), store.remove("other:1")]
+    found += [types.Limits(), client.unpack(name, tmp_path / "rootfs")]
+    found += [store.tag(name, "other:1"), store.remove("other:1")]
     return found
 
 

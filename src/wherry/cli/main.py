@@ -66,6 +66,7 @@ _GROUPS = {
         "save": "Write images to an archive or layout.",
         "load": "Load images from an archive into the store.",
         "import": "Make an image from a tar or directory.",
+        "unpack": "Unpack the files of an image into a directory.",
     },
     "Access": {
         "login": "Check credentials for a registry and store them.",

@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from wherry.model.address import Address
 
     AddressParamType = click.ParamType[Address]
+    IntParamType = click.ParamType[int]
 else:
-    AddressParamType = click.ParamType  # older versions of click have no type parameters
+    AddressParamType = IntParamType = (
+        click.ParamType
+    )  # older versions of click have no type parameters
 
 
 class NonEmptyPath(click.Path):
@@ -32,6 +35,21 @@ class NonEmptyPath(click.Path):
         if not os.fspath(value):
             self.fail("the path is empty", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Size(IntParamType):
+    """A number of bytes, with a unit as in ``--limit-rate``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse a size."""
+        from wherry.config import parse_rate
+
+        try:
+            return value if isinstance(value, int) else int(parse_rate(value))
+        except ValueError:
+            self.fail("that is not a size; write 500M, 1.5GiB or 10G", param, ctx)
 
 
 class AddressType(AddressParamType):

@@ -78,6 +78,7 @@ def optional(rule: Rule) -> Rule:
 TEXT = instance("a str", str)
 FLAG = instance("True or False", bool)
 INTEGER = instance("an int", int)
+COUNT = INTEGER.replace(valid=lambda value: value >= 1)
 NUMBER = instance("a number", int, float)
 CALLABLE = Rule("callable", callable)
 

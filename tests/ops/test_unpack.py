@@ -1,0 +1,185 @@
+"""Unpacking images from any place into a directory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from wherry.errors import IntegrityError, NotFound, StoreError, UnsafeArchive
+from wherry.testing import (
+    Corrupt,
+    Cut,
+    Fault,
+    build_image,
+    build_index,
+    layout_files,
+    tar_layer,
+    write_files,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Wherry
+    from wherry import Client
+    from wherry.testing import FakeRegistry
+
+LAYERS = [
+    tar_layer({"etc/motd": b"one", "gone": b"x"}),
+    tar_layer({"etc/new": b"two", ".wh.gone": b""}),
+]
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
+    }
+
+
+CONTENT = {"etc/motd": b"one", "etc/new": b"two"}
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> str:
+    write_files(tmp_path / "layout", layout_files({"x": build_image(LAYERS)}))
+    return f"oci:{tmp_path / 'layout'}:x"
+
+
+def test_from_a_layout(client: Client, layout: str, tmp_path: Path) -> None:
+    result = client.unpack(layout, tmp_path / "root")
+    assert files(tmp_path / "root") == CONTENT
+    assert result.digest == build_image(LAYERS).digest
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+def test_from_a_registry_and_from_the_store(
+    client: Client, fake: FakeRegistry, tmp_path: Path, compression: str
+) -> None:
+    fake.add_image("app", build_image(LAYERS, compression=compression), "1")
+    name = f"{fake.host}/app:1"
+    client.unpack(name, tmp_path / "remote")
+    assert files(tmp_path / "remote") == CONTENT
+    assert not list(client.store.images())
+    client.pull(name)
+    client.unpack(f"store:{name}", tmp_path / "stored")
+    assert files(tmp_path / "stored") == CONTENT
+
+
+def test_a_platform_of_an_index(client: Client, fake: FakeRegistry, tmp_path: Path) -> None:
+    images = [
+        build_image([tar_layer({"which": arch.encode()})], architecture=arch)
+        for arch in ("amd64", "arm64")
+    ]
+    fake.add_image("app", build_index([(each, None) for each in images]), "1")
+    client.unpack(f"{fake.host}/app:1", tmp_path / "root", platform="linux/arm64")
+    assert files(tmp_path / "root") == {"which": b"arm64"}
+
+
+def test_a_damaged_layer_leaves_nothing(client: Client, fake: FakeRegistry, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    image = build_image(LAYERS, diff_ids=[f"sha256:{'0' * 64}", f"sha256:{'1' * 64}"])
+    fake.add_image("app", image, "1")
+    with pytest.raises(IntegrityError, match="layer sha256"):
+        client.unpack(f"{fake.host}/app:1", place / "root")
+    assert list(place.iterdir()) == []
+
+
+def test_content_that_a_registry_alters(client: Client, fake: FakeRegistry, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    image = build_image([tar_layer({"big": bytes(300_000)})], compression="none")
+    fake.add_image("app", image, "1")
+    fake.faults.append(Fault(Corrupt(2000), path=f"/blobs/{image.layers[0].digest}"))
+    with pytest.raises(IntegrityError):
+        client.unpack(f"{fake.host}/app:1", place / "root")
+    assert list(place.iterdir()) == []
+
+
+def test_a_cut_download_goes_on(client: Client, fake: FakeRegistry, tmp_path: Path) -> None:
+    image = build_image([tar_layer({"big": b"b" * 3_000_000})], compression="none")
+    fake.add_image("app", image, "1")
+    fault = Fault(Cut(1_000_000), path=f"/blobs/{image.layers[0].digest}", times=1)
+    fake.faults.append(fault)
+    client.unpack(f"{fake.host}/app:1", tmp_path / "root")
+    assert fault.count == 1
+    assert files(tmp_path / "root") == {"big": b"b" * 3_000_000}
+
+
+def test_an_unsafe_layer_names_its_member(client: Client, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    image = build_image([tar_layer({"../evil": b"x"})])
+    write_files(tmp_path / "layout", layout_files({"x": image}))
+    with pytest.raises(UnsafeArchive) as caught:
+        client.unpack(f"oci:{tmp_path / 'layout'}:x", place / "root")
+    assert caught.value.member == "../evil"
+    assert list(place.iterdir()) == []
+
+
+def test_a_directory_with_something_in_it_stays(
+    client: Client, layout: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    client.unpack(layout, root)  # an empty one is replaced
+    (root / "own").write_text("own", encoding="utf-8")
+    with pytest.raises(StoreError, match="not empty") as caught:
+        client.unpack(layout, root)
+    assert "--replace" in caught.value.hint
+    assert (root / "own").exists()
+    client.unpack(layout, root, replace=True)
+    assert files(root) == CONTENT
+
+
+def test_a_failed_replacement_leaves_the_old_directory(client: Client, tmp_path: Path) -> None:
+    write_files(tmp_path / "layout", layout_files({"x": build_image([b"no tar".ljust(600)])}))
+    root = tmp_path / "place" / "root"
+    root.mkdir(parents=True)
+    (root / "own").touch()
+    with pytest.raises(IntegrityError):
+        client.unpack(f"oci:{tmp_path / 'layout'}:x", root, replace=True)
+    assert [each.name for each in root.parent.iterdir()] == ["root"]
+    assert [each.name for each in root.iterdir()] == ["own"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_other_files_are_not_replaced(
+    client: Client, layout: str, tmp_path: Path, kind: str
+) -> None:
+    root, target = tmp_path / "root", tmp_path / "target"
+    target.mkdir()
+    root.touch() if kind == "file" else root.symlink_to(target)
+    with pytest.raises(StoreError, match="not a directory"):
+        client.unpack(layout, root, replace=True)
+    assert list(target.iterdir()) == []
+
+
+def test_the_parent_has_to_exist(client: Client, layout: str, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no such directory"):
+        client.unpack(layout, tmp_path / "no" / "root")
+
+
+@pytest.mark.parametrize(
+    ("limit", "hint"), [("max_size", "--max-size"), ("max_files", "--max-files")]
+)
+def test_limits(client: Client, layout: str, tmp_path: Path, limit: str, hint: str) -> None:
+    limits = {limit: 2}
+    with pytest.raises(UnsafeArchive) as caught:
+        client.unpack(layout, tmp_path / "root", **limits)  # type: ignore[arg-type]
+    assert caught.value.hint == hint
+    assert not (tmp_path / "root").exists()
+
+
+def test_the_command(wherry: Wherry, layout: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    done = wherry("unpack", layout, str(root))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"Unpacked to {root}" in done.stderr
+    again = wherry("unpack", layout, str(root))
+    assert again.returncode == 1
+    assert "--replace" in again.stderr
+    missing = wherry("unpack", "nothing", str(tmp_path / "other"))
+    assert missing.returncode == 3
+    assert "docker://nothing" in missing.stderr
