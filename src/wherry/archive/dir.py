@@ -49,7 +49,7 @@ class FlatDirectory(Archive):
         """Return a verified document; raises `NotFound` and `IntegrityError`."""
         if digest == self._digest:
             return self._document
-        return read_document(self._files, f"{digest.hex}.{MANIFEST}", digest, "")
+        return read_document(self._files, document_name(digest), digest, "")
 
     def open(self, descriptor: Descriptor, offset: int, _cancel: CancelToken) -> Opened:
         """Open a blob at ``offset``; raises `NotFound`."""
@@ -57,3 +57,8 @@ class FlatDirectory(Archive):
         old = f"{descriptor.digest.hex}.tar"
         name = old if has(self._files, old) else descriptor.digest.hex
         return self._files.open(name, offset)
+
+
+def document_name(digest: Digest) -> str:
+    """Return the name of a document's file; the root has the name `MANIFEST`."""
+    return f"{digest.hex}.{MANIFEST}"

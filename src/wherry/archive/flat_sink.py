@@ -6,7 +6,7 @@ import contextlib
 import re
 from typing import TYPE_CHECKING
 
-from wherry.archive.dir import MANIFEST, VERSION
+from wherry.archive.dir import MANIFEST, VERSION, document_name
 from wherry.archive.directory_sink import DirectorySink
 from wherry.archive.formats import VERSION_ENTRY
 from wherry.errors import InvalidDocument, StoreError, Unsupported
@@ -91,7 +91,7 @@ class FlatSink(DirectorySink):
             StoreError: The directory cannot be written.
         """
         del children, cancel
-        name = _document(descriptor.digest)
+        name = document_name(descriptor.digest)
         with self._errors():
             self._begin()
             self._written.add(name)
@@ -117,7 +117,7 @@ class FlatSink(DirectorySink):
             raise Unsupported("a flat directory cannot hold a name", hint="use oci:")
 
     def _commit(self) -> None:
-        directory, root = self._directory, _document(self._names[""].digest)
+        directory, root = self._directory, document_name(self._names[""].digest)
         if root in self._written:
             try:
                 directory.rename(root, MANIFEST)
@@ -150,7 +150,7 @@ class FlatSink(DirectorySink):
             wanted.update(blob.digest.hex for blob in (document.config, *document.layers))
         elif isinstance(document, Index):
             for entry in document.manifests:
-                name = _document(entry.digest)
+                name = document_name(entry.digest)
                 child = None if name in wanted else self._directory.read("", name)
                 if child is not None and depth < MAX_NESTING:
                     wanted.add(name)
@@ -170,7 +170,3 @@ class FlatSink(DirectorySink):
 
 def _is_own(name: str) -> bool:
     return name in {MANIFEST, VERSION} or _OWN.fullmatch(name) is not None
-
-
-def _document(digest: Digest) -> str:
-    return f"{digest.hex}.{MANIFEST}"

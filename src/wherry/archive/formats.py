@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from wherry.archive.dir import VERSION, document_name
 from wherry.archive.docker import MANIFEST, REPOSITORIES
 from wherry.archive.entry import Entry
-from wherry.archive.oci import IMAGE_NAME, INDEX, MARK, ORIGINAL, REF_NAME
+from wherry.archive.oci import IMAGE_NAME, INDEX, MARK, ORIGINAL, REF_NAME, blob_name
 from wherry.model import gojson, v1
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import TypeAlias
 
     from wherry.archive.entry import Copy
+    from wherry.archive.layout_roots import ListedRoot
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
     from wherry.model.reference import Reference
 
+    # A root with its names in a layout; each has the full reference, or None for a bare tag.
+    NamedRoot: TypeAlias = tuple[ListedRoot, Mapping[str, Reference | None]]
+
 MARK_ENTRY = Entry(MARK, b'{"imageLayoutVersion":"1.0.0"}')
-VERSION_ENTRY = Entry("version", b"Directory Transport Version: 1.1\n")
+VERSION_ENTRY = Entry(VERSION, b"Directory Transport Version: 1.1\n")
 
 
 class UncompressedLayer(NamedTuple):
@@ -36,18 +42,6 @@ class DockerImage(NamedTuple):
     diff_ids: Sequence[Digest]
     layers: Sequence[UncompressedLayer]
     names: Sequence[Reference]
-
-
-class LayoutRoot(NamedTuple):
-    """A root of a layout; one without names is found by its digest.
-
-    ``names`` maps each name in the layout to the full reference, or to None for a bare tag.
-    ``original`` is the document in the layout that the root was converted from.
-    """
-
-    descriptor: Descriptor
-    names: Mapping[str, Reference | None]
-    original: Digest | None = None
 
 
 class LayoutBlob(NamedTuple):
@@ -105,7 +99,7 @@ def _legacy_layer(
         yield Entry(f"{v1_id}/layer.tar", link=f"../{known}")
 
 
-def layout_entries(roots: Sequence[LayoutRoot], contents: Iterable[LayoutBlob]) -> Iterator[Entry]:
+def layout_entries(roots: Sequence[NamedRoot], contents: Iterable[LayoutBlob]) -> Iterator[Entry]:
     """Yield the files of an OCI layout, ``index.json`` last.
 
     Source: OCI image spec, image-layout.md.
@@ -115,7 +109,7 @@ def layout_entries(roots: Sequence[LayoutRoot], contents: Iterable[LayoutBlob]) 
     for content in contents:
         digest = content.descriptor.digest
         yield from blob_directories(digest, directories)
-        yield _entry(f"blobs/{digest.algorithm}/{digest.hex}", content)
+        yield _entry(blob_name(digest), content)
     yield Entry(INDEX, index_json(roots))
 
 
@@ -127,16 +121,19 @@ def blob_directories(digest: Digest, seen: set[str]) -> Iterator[Entry]:
             yield Entry(directory)
 
 
-def index_json(roots: Sequence[LayoutRoot]) -> bytes:
-    """Make the ``index.json`` of a layout, with one entry for each name."""
+def index_json(roots: Iterable[NamedRoot]) -> bytes:
+    """Make the ``index.json`` of a layout, with one entry for each name.
+
+    A root without names is found by its digest.
+    """
     manifests = []
-    for descriptor, names, original in roots:
+    for root, names in roots:
         entry: dict[str, Any] = {
-            "mediaType": descriptor.media_type,
-            "digest": str(descriptor.digest),
-            "size": descriptor.size,
+            "mediaType": root.descriptor.media_type,
+            "digest": str(root.descriptor.digest),
+            "size": root.descriptor.size,
         }
-        known = {} if original is None else {ORIGINAL: str(original)}
+        known = {} if root.original is None else {ORIGINAL: str(root.original)}
         noted = [known | name_annotations(*name) for name in names.items()]
         if not names and known:
             noted = [known]
@@ -158,8 +155,7 @@ def flat_entries(root: Digest, contents: Iterable[LayoutBlob]) -> Iterator[Entry
         if digest == root:
             last.append(_entry(MANIFEST, content))
         else:
-            ending = "" if content.copy is not None else f".{MANIFEST}"
-            yield _entry(digest.hex + ending, content)
+            yield _entry(digest.hex if content.copy else document_name(digest), content)
     yield from last
 
 

@@ -159,11 +159,11 @@ class OciLayout(Archive):
         """Return a verified document; raises `NotFound` and `IntegrityError`."""
         if digest == self._own.digest:
             return self._index
-        return read_document(self._files, _file(digest), digest, self._types.get(digest, ""))
+        return read_document(self._files, blob_name(digest), digest, self._types.get(digest, ""))
 
     def open(self, descriptor: Descriptor, offset: int, _cancel: CancelToken) -> Opened:
         """Open a blob at ``offset``; raises `NotFound`."""
-        return self._files.open(_file(descriptor.digest), offset)
+        return self._files.open(blob_name(descriptor.digest), offset)
 
     def referrers(self, digest: Digest, artifact_type: str = "") -> list[Descriptor]:
         """Return the images and indexes whose subject is ``digest``."""
@@ -251,5 +251,6 @@ def _is_document(entry: Descriptor) -> bool:
     return mediatype.may_be_image(entry.media_type)
 
 
-def _file(digest: Digest) -> str:
+def blob_name(digest: Digest) -> str:
+    """Return the name of a blob's file in a layout."""
     return f"blobs/{digest.algorithm}/{digest.hex}"

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from wherry.archive.blob_part import fill
 from wherry.archive.entry import Entry
-from wherry.archive.formats import MARK_ENTRY, LayoutRoot, blob_directories, index_json
+from wherry.archive.formats import MARK_ENTRY, blob_directories, index_json
 from wherry.archive.layout_names import parse_layout_name
-from wherry.archive.layout_roots import UnnamedReferrers, list_root
-from wherry.archive.oci import INDEX
+from wherry.archive.layout_roots import ListedRoot, UnnamedReferrers, list_root
+from wherry.archive.oci import INDEX, blob_name
 from wherry.archive.tar_sink import TarSink
 from wherry.archive.write_errors import PULL_SCHEMA1
 from wherry.content.cancel import CancelToken
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from wherry.archive.blob_part import Spool
-    from wherry.archive.layout_roots import ListedRoot
+    from wherry.archive.formats import NamedRoot
     from wherry.content.protocols import Blob
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
@@ -75,7 +75,7 @@ class OciArchiveSink(TarSink):
         """Return the name of a blob's member; its directories are written if need be."""
         for entry in blob_directories(digest, self._directories):
             self._file.tar.add(entry)
-        return f"blobs/{digest.algorithm}/{digest.hex}"
+        return blob_name(digest)
 
     def put_document(
         self,
@@ -140,8 +140,8 @@ class OciArchiveSink(TarSink):
                 self.put_document(made, document.raw, (), CancelToken())
         self._file.tar.add(Entry(INDEX, index_json(self._named_roots())))
 
-    def _named_roots(self) -> list[LayoutRoot]:
-        found = []
+    def _named_roots(self) -> list[NamedRoot]:
+        found: list[NamedRoot] = []
         for digest, root in self._roots.items():
             names: dict[str, Reference | None] = {
                 name: parse_layout_name(name)
@@ -149,10 +149,10 @@ class OciArchiveSink(TarSink):
                 if name and named.digest == digest
             }
             if digest in {each.digest for each in self._names.values()}:
-                found.append(LayoutRoot(root.descriptor, names, root.original))
-        listed = {each.descriptor.digest for each in found}
+                found.append((root, names))
+        listed = {root.descriptor.digest for root, _ in found}
         referrers = (each for each in self._referrers.roots() if each.digest not in listed)
-        return found + [LayoutRoot(each, {}) for each in referrers]
+        return found + [(ListedRoot(each), {}) for each in referrers]
 
     def _close(self) -> None:
         self._held.clear()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry.archive import formats
-from wherry.content.budget import Budget
+from wherry.archive.layout_roots import list_root
 from wherry.content.protocols import Receipt
 from wherry.content.verify import check_rootfs
-from wherry.model.convert import to_oci
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import Index, Manifest
 from wherry.ops.blob_writers import BlobWriter, LayerWriter, find_raw_size, find_size, read_config
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from wherry.archive.entry import Entry
     from wherry.content.cancel import CancelToken
     from wherry.model.digest import Digest
-    from wherry.model.manifest import Document
     from wherry.ops.blob_writers import SaveProgress
     from wherry.ops.image_to_save import ImageToSave
     from wherry.ops.save_options import Format
@@ -38,18 +36,15 @@ class ArchiveEntries:
             return formats.docker_entries([self._docker_image(each) for each in images])
         contents: dict[Digest, formats.LayoutBlob] = {}
         for each in images:
-            for content in self._contents(each, each.root.digest, each.document):
+            for content in self._contents(each, each.root.digest):
                 contents.setdefault(content.descriptor.digest, content)
         if form == "dir":
             return formats.flat_entries(images[0].root.digest, contents.values())
-        roots = []
-        for each in images:
-            converted = to_oci(each.document, Budget().limit(each.fetch))
-            found = [Descriptor.of(document.raw, document.media_type) for document in converted]
-            for descriptor, document in zip(found, converted, strict=True):
-                contents[descriptor.digest] = formats.LayoutBlob(descriptor, document.raw)
-            original = each.root.digest if found else None
-            roots.append(formats.LayoutRoot([each.root, *found][-1], each.names, original))
+        roots = [(list_root(each.root, each.fetch), each.names) for each in images]
+        for root, _ in roots:
+            for document in root.documents:
+                made = Descriptor.of(document.raw, document.media_type)
+                contents[made.digest] = formats.LayoutBlob(made, document.raw)
         return formats.layout_entries(roots, contents.values())
 
     def _docker_image(self, chosen: ImageToSave) -> formats.DockerImage:
@@ -68,14 +63,12 @@ class ArchiveEntries:
             config.raw, manifest.config.digest, config.diff_ids, layers, chosen.references
         )
 
-    def _contents(
-        self, chosen: ImageToSave, digest: Digest, document: Document
-    ) -> Iterator[formats.LayoutBlob]:
+    def _contents(self, chosen: ImageToSave, digest: Digest) -> Iterator[formats.LayoutBlob]:
         """Yield a document and all below it, leaves first."""
-        source = chosen.image.source
+        source, document = chosen.image.source, chosen.fetch(digest)
         if isinstance(document, Index):
             for entry in document.manifests:
-                yield from self._contents(chosen, entry.digest, chosen.fetch(entry.digest))
+                yield from self._contents(chosen, entry.digest)
         elif isinstance(document, Manifest):
             layers = [find_size(source, layer, self._cancel) for layer in document.layers]
             for blob in (*layers, document.config):

@@ -29,7 +29,6 @@ class ImageToSave:
     """An image, the root to write, and the manifest that represents it.
 
     ``names`` are the names in the archive, with the reference of each that is a whole name.
-    ``fetch`` returns the documents below the root.
     """
 
     def __init__(
@@ -42,10 +41,14 @@ class ImageToSave:
     ) -> None:
         self.image = image
         self.root = Descriptor(document.media_type, digest, len(document.raw))
-        self.document = document
         self.manifest = manifest
         self.names: dict[str, Reference | None] = {}
-        self.fetch = fetch
+        self._document = document
+        self._fetch = fetch
+
+    def fetch(self, digest: Digest) -> Document:
+        """Return the root or a document below it; raises `NotFound`."""
+        return self._document if digest == self.root.digest else self._fetch(digest)
 
     @property
     def references(self) -> tuple[Reference, ...]:
