@@ -232,6 +232,7 @@ class Context:
         helpers = None if config.auth_file_alone else lambda: hosts.settings().helpers
         return Session(
             connections=settings.jobs + (settings.split or _SPLIT) + _SPARE,
+            jobs=settings.jobs,
             credentials=CredentialStore((), only)
             if only is not None
             else CredentialStore(config.auth_files, fixed, helpers),

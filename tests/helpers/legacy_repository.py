@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from wherry.content.cancel import CancelToken
 from wherry.model.reference import Reference
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Legacy(V1Repository):
     """A repository of a version 1 registry, whose warnings and retries are recorded."""
 
-    def __init__(self, session: Session, name: str, *mirrors: Endpoint, **more: Any) -> None:
+    def __init__(self, session: Session, name: str, *mirrors: Endpoint) -> None:
         reference = Reference.parse(name)
         self.cancel = CancelToken()
         self.warnings: list[str] = []
@@ -35,7 +35,6 @@ class Legacy(V1Repository):
             self.cancel,
             warn=self.warnings.append,
             on_retry=self.note,
-            **more,
         )
 
     def note(self, pause: float, error: WherryError) -> None:

@@ -110,11 +110,11 @@ def legacy() -> Iterator[Callable[..., Legacy]]:
     """Make a `Legacy` of a name, without pauses; more arguments are those of `Session`."""
     with contextlib.ExitStack() as end:
 
-        def make(name: str, *mirrors: Endpoint, jobs: int = 6, **more: Any) -> Legacy:
+        def make(name: str, *mirrors: Endpoint, **more: Any) -> Legacy:
             options: dict[str, Any] = {"connections": 8, "policy": RetryPolicy(step=0)} | more
             session = Session(**options)
             end.callback(session.close)
-            return Legacy(session, name, *mirrors, jobs=jobs)
+            return Legacy(session, name, *mirrors)
 
         yield make
 

@@ -116,6 +116,15 @@ def test_an_image_of_many_layers(legacy: Open) -> None:
         assert len(registry.requests) <= 2 * 40 + 4
 
 
+def test_shared_images_are_fetched_once(legacy: Open, registry: FakeV1Registry) -> None:
+    above = build_v1_image([tar_layer({"above": b"x"})], below=IMAGE)
+    registry.add_image("acme/app", above, "2")
+    found = legacy(f"{registry.host}/acme/app")
+    assert len(found.chain(IMAGE.id)) == 4
+    assert len(found.chain(above.id)) == 5
+    assert sum("/json" in path for path in paths(registry)) == 5
+
+
 def test_single_names_are_those_of_library_for_tags(legacy: Open) -> None:
     with FakeV1Registry() as registry:
         registry.add_image("app", IMAGE, "t")

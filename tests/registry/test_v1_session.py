@@ -6,10 +6,12 @@ import base64
 import contextlib
 import socket
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from wherry.content.scheduler import run_tasks
 from wherry.errors import NetworkError, Unauthorized, WherryError
 from wherry.registry.auth.credential_store import CredentialStore
 from wherry.registry.auth.credentials import Credentials
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from legacy_repository import Legacy
+    from wherry.content.cancel import CancelToken
 
     Open = Callable[..., Legacy]
     Files = tuple[Path, Path, Path]
@@ -167,6 +170,20 @@ class TestTokens:
             assert found.resolve("1") == IMAGE.id
             assert len(found.chain(IMAGE.id)) == 3
             assert found.pauses == []
+            assert index.tokens_issued == 2
+
+    def test_a_token_for_one_request_of_many_threads(self, legacy: Open) -> None:
+        """The first request with the new token starts a session, which the others use."""
+        with index_and_endpoint(sessions=True) as (index, _):
+            found = legacy(f"{index.host}/acme/app", credentials=ANN)
+            found.connect()
+            index.revoke_tokens()
+
+            def fetch(image_id: str, _: CancelToken) -> None:
+                found.image(image_id)
+
+            tasks = [partial(fetch, each) for each in IMAGE.ancestry]
+            run_tasks(None, tasks, jobs=3, cancel=found.cancel)
             assert index.tokens_issued == 2
 
     def test_the_scheme_is_not_repeated(self, legacy: Open) -> None:

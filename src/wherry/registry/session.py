@@ -46,13 +46,15 @@ class Session:
     """Sends calls with the right scheme and credentials. Thread-safe.
 
     It caches verified content: parsed ``documents``, ``configs`` as bytes, and in ``names`` the
-    digest that each tag had when it was last resolved.
+    digest that each tag had when it was last resolved. ``jobs`` is the number of requests that
+    operations may send at a time.
     """
 
     def __init__(
         self,
         *,
         connections: int,
+        jobs: int = 6,
         credentials: CredentialStore | None = None,
         hosts: Hosts | None = None,
         proxies: ProxySettings | None = None,
@@ -62,6 +64,7 @@ class Session:
         limit_rate: float | None = None,
         on_response: Callable[[Exchange], None] | None = None,
     ) -> None:
+        self.jobs = jobs
         self.policy = policy or RetryPolicy()
         self.credentials = credentials or CredentialStore()
         self.hosts = hosts or Hosts()

@@ -10,6 +10,7 @@ from wherry.content.budget import Budget
 from wherry.content.retry import run
 from wherry.content.scheduler import run_tasks
 from wherry.errors import Cancelled, NetworkError, RateLimited, RegistryError, WherryError
+from wherry.registry.cache import LruCache
 from wherry.registry.v1_answers import Ping, check_parents
 from wherry.registry.v1_api import V1Api
 from wherry.registry.v1_layers import V1Layers
@@ -43,7 +44,6 @@ class V1Repository:
         cancel: Cancels all calls but `open_layer`.
         warn: Is told warnings of servers, and why a mirror is not used.
         on_retry: Is told the seconds until the next attempt, and the reason.
-        jobs: Requests for metadata at a time.
     """
 
     remote = True
@@ -57,7 +57,6 @@ class V1Repository:
         *,
         warn: Callable[[str], None],
         on_retry: Callable[[float, WherryError], None],
-        jobs: int = 6,
     ) -> None:
         self.reference = reference
         self.ping = Ping()
@@ -67,12 +66,14 @@ class V1Repository:
         self._policy = session.policy.stepped()
         self._warn = warn
         self._on_retry = on_retry
-        self._jobs = jobs
+        self._jobs = session.jobs
         self._lock = threading.Lock()
         self._unresponsive: set[str] = set()
         self._reported: set[str] = set()
         self._homes: dict[str, V1Api] = {}  # what served the ancestry of an image
         self._layers = V1Layers(self.label)
+        # Images of one repository share those below them.
+        self._images: LruCache[str, V1Image] = LruCache(MAX_CHAIN, overhead=512)
 
     @property
     def label(self) -> str:
@@ -179,12 +180,16 @@ class V1Repository:
         )
 
     def _image(self, image_id: str, cancel: CancelToken) -> V1Image:
+        known = self._images.get(image_id)
+        if known is not None:
+            return known
         apis = self._apis(image_id)
         found = self._run(
             lambda: self._try_each(apis, lambda api: api.get_image(image_id, cancel)), cancel
         )
         if found.size is not None:
             self._layers.sizes[image_id] = found.size
+        self._images.put(image_id, found, len(found.raw))
         return found
 
     def _api(self, endpoint: Endpoint) -> V1Api:

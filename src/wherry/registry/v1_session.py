@@ -151,14 +151,7 @@ class V1Session:
         token = self._token
         response = self._send(endpoint, call, token, cancel)
         if response.status == _UNAUTHORIZED and call.stream is None and token is not None:
-            try:
-                renewed = self._renew_token(token, cancel)
-            except BaseException:
-                response.close()
-                raise
-            if renewed != token:
-                response.drain()
-                response = self._send(endpoint, call, renewed, cancel)
+            response = self._send_with_renewed_token(endpoint, call, token, response, cancel)
         if response.status == _UNAUTHORIZED:
             raise self._refusal(endpoint, call, response)
         return response
@@ -176,19 +169,40 @@ class V1Session:
             raise self._problem(f"its token is not text of at most {MAX_TOKEN >> 10} KiB")
         return Secret(f"Token {token}") if token else None
 
-    def _renew_token(self, refused: Secret, cancel: CancelToken) -> Secret | None:
-        """Ask the index for another token than the one that was refused."""
+    def _send_with_renewed_token(
+        self,
+        endpoint: Endpoint,
+        call: Call,
+        refused: Secret,
+        response: HttpResponse,
+        cancel: CancelToken,
+    ) -> HttpResponse:
+        """Send a refused call once more if the index gives another token, one thread at a time.
+
+        A token may be valid for one request, whose answer brings a cookie for all others.
+        """
         while not self._renewal.acquire(timeout=0.05):
             cancel.check()  # another thread is asking
         try:
-            if self._token == refused and self._list_call is not None:
-                response = self._send_with_credentials(self.index, self._list_call, cancel)
-                if self._is_grant(response):
-                    self._token = self._read_token(response)
-                response.drain()
-            return self._token
+            if self._token == refused:
+                self._renew_token(cancel)
+            if self._token == refused:
+                return response
+            response.drain()
+            return self._send(endpoint, call, self._token, cancel)
+        except BaseException:
+            response.close()
+            raise
         finally:
             self._renewal.release()
+
+    def _renew_token(self, cancel: CancelToken) -> None:
+        if self._list_call is None:
+            return
+        response = self._send_with_credentials(self.index, self._list_call, cancel)
+        if self._is_grant(response):
+            self._token = self._read_token(response)
+        response.drain()
 
     def _read_endpoints(self, response: HttpResponse) -> tuple[Endpoint, ...]:
         """Return the endpoints that an answer of the index names; itself if it names none."""
