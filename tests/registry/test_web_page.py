@@ -215,7 +215,9 @@ def test_a_host_without_a_registry(fake: FakeRegistry, client: Client, name: str
     fake.inject(Fault(answer(PAGE, status=404)))
     with pytest.raises(NotFound, match="not found") as caught:
         client.pull(name)
-    assert caught.value.hint == f"{fake.host} answered by a web page: is it a registry?"
+    first, second = caught.value.hint.splitlines()
+    assert first == f"{fake.host} answered by a web page: is it a registry?"
+    assert second == f"if {fake.host} is a legacy registry (protocol version 1): --legacy"
 
 
 def test_a_network_that_requires_a_login(fake: FakeRegistry, client: Client, name: str) -> None:
@@ -285,7 +287,10 @@ def test_the_error_for_a_missing_tag_has_a_hint_for_listing_tags(
 ) -> None:
     with pytest.raises(NotFound) as caught:
         getattr(client, call)(f"{name}ypo")
-    assert caught.value.hint == f"`wherry tags {fake.host}/app` lists the existing tags"
+    assert (
+        caught.value.hint.splitlines()[0]
+        == f"`wherry tags {fake.host}/app` lists the existing tags"
+    )
     with pytest.raises(NotFound) as caught:
         getattr(client, call)(f"{fake.host}/other:t")  # no such repository
     assert "wherry tags" not in caught.value.hint
