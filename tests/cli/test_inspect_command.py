@@ -124,7 +124,8 @@ class TestInspect:
     ) -> None:
         done = wherry(command, f"{fake.host}/nothing")
         assert (done.returncode, done.stdout) == (code, "")
-        assert len(done.stderr.splitlines()) == 1
+        _, *advice = done.stderr.splitlines()
+        assert ["--legacy" in line for line in advice] == [True] * (command in {"inspect", "tags"})
 
     def test_a_retry_of_two_requests_is_reported_once(self, wherry: Wherry) -> None:
         done = wherry("inspect", "--retries=3", f"127.0.0.1:{refused_port()}/app")

@@ -214,7 +214,7 @@ CASES = (
     Case("500", FAILING_V2, FAILS),
     Case("503", Server().fails("^/v2/", FixedReply(503)), FAILS),
 )
-CALLS = ("pull", "pull_all_tags", "tags")
+CALLS = ("pull", "pull_all_tags", "inspect", "tags")
 ROWS = [(case, call) for case in CASES for call in CALLS]
 each_call = pytest.mark.parametrize("call", CALLS)
 each_row = pytest.mark.parametrize(

@@ -184,7 +184,7 @@ class ReadCalls(ClientCalls):
 
         The store is searched for a name without a place, then the registry.
         """
-        from wherry.ops.documents import get_history
+        from wherry.ops.image_history import get_history
 
         access, wanted = self._context.prepare_read(store, platform, on_event, cancel)
         return get_history(as_address(address, Where.ANY), access, wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from wherry.errors import InvalidReference, Unsupported
+from wherry.errors import InvalidReference, Unsupported, WherryError
 from wherry.model.address import Address, Where
 from wherry.model.manifest import Index, Manifest
 from wherry.model.record import Record
@@ -47,7 +47,7 @@ def plan_copy(
         Unsupported: The destination cannot hold the image, or it cannot be converted.
         WherryError: The source or the destination cannot be asked.
     """
-    with _open(source, destination, choice, access) as operation:
+    with _open(source, destination, choice, access, is_plan=True) as operation:
         return operation.plan()
 
 
@@ -86,13 +86,15 @@ def _open(
     choice: CopyChoice,
     access: Access,
     root: Digest | None = None,
+    *,
+    is_plan: bool = False,
 ) -> Iterator[_Copy]:
-    """Open the places of a copy."""
+    """Open the places of a copy; ``is_plan`` fetches no layers."""
     with contextlib.ExitStack() as opened:
         events = opened.enter_context(queued(access.listener, access.cancel))
         emitter = Emitter(events, destination_text(destination))
         access = access.replace(listener=events)
-        found = opened.enter_context(open_copy_source(source, choice, access, root))
+        found = opened.enter_context(_open_source(source, choice, access, root, is_plan=is_plan))
         memory = opened.enter_context(open_memory(found, destination, access))
         written = opened.enter_context(contextlib.ExitStack())
         sink = written.enter_context(
@@ -101,6 +103,27 @@ def _open(
         yield _Copy(
             source, destination, choice, access, emitter, found, memory, sink, written.close
         )
+
+
+@contextlib.contextmanager
+def _open_source(
+    source: Address, choice: CopyChoice, access: Access, root: Digest | None, *, is_plan: bool
+) -> Iterator[CopySource]:
+    """Open the source of a copy, by v1 if v2 does not have the image and v1 is allowed."""
+    with contextlib.ExitStack() as opened:
+        try:
+            found = opened.enter_context(open_copy_source(source, choice, access, root))
+        except WherryError as error:
+            from wherry.ops.legacy import open_v1_image
+
+            repository = open_v1_image(source, access, error)
+            from wherry.ops.v1_copy_source import open_v1_copy_source, unplannable_v1_copy
+
+            reference = repository.reference
+            if is_plan:
+                raise unplannable_v1_copy(repository, reference) from None
+            found = opened.enter_context(open_v1_copy_source(repository, reference, choice, access))
+        yield found
 
 
 class _Copy(Record):

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from wherry.model.config import ImageConfig
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
-    from wherry.ops.history import HistoryStep
     from wherry.ops.open_source import Access, SourceImage
     from wherry.transfer.graph import Selection
 
@@ -135,12 +134,3 @@ def get_digest(address: Address, access: Access, wanted: PlatformChoice) -> Dige
     if not plain or reference is None or reference.digest is not None:
         return get_document(address, access, wanted)[0]
     return open_repository(reference, access).resolve(reference).digest
-
-
-def get_history(address: Address, access: Access, wanted: PlatformChoice) -> list[HistoryStep]:
-    """Return the history of an image, the last step first, with the layers."""
-    from wherry.ops.history import list_history
-
-    with open_image(address, access) as image:
-        chosen = choose(image, wanted)
-        return list_history(read_parsed_config(image, chosen), chosen.layers)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from wherry.content.background import in_background
 from wherry.content.events import Status
-from wherry.errors import Denied, NotFound, RegistryError, Unauthorized
+from wherry.errors import Denied, NotFound, RegistryError, Unauthorized, WherryError
 from wherry.model.address import Where
 from wherry.model.inspection import inspection
 from wherry.ops.documents import choose, read_config
@@ -71,30 +71,75 @@ def inspect(address: Address, access: Access, wanted: PlatformChoice, *, tags: b
     """
     shared = _SharedListener(access.listener)
     access = access.replace(listener=shared.for_request())
-    with _tags(address, access.replace(listener=shared.for_request()), wanted=tags) as listed:
-        with _open_some(address, access, listed) as image:
-            chosen = choose(image, wanted)
-            for problem in problems(chosen):
-                Emitter(access.listener, address.name).warn(problem)
-            config = read_config(image, chosen)
-        # Like skopeo, name the image of a docker archive as the address does.
-        name = address.reference.name if address.reference is not None else ""
-        found = _allowed(listed, access, address) if tags else ()
+    with (
+        _tags(address, access.replace(listener=shared.for_request()), wanted=tags) as listed,
+        contextlib.ExitStack() as opened,
+    ):
+        try:
+            image = opened.enter_context(_open_some(address, access, listed))
+        except WherryError as error:
+            from wherry.ops.legacy import open_v1_image
+
+            served = listed.was_served(wait=tags)
+            repository = open_v1_image(address, access, error, served=served)
+            from wherry.ops.v1_read import inspect_v1
+
+            warn = Emitter(access.listener, address.name).warn
+            reference = address.given or repository.reference
+            return inspect_v1(repository, reference, wanted, tags=tags, warn=warn)
+        return _inspect(address, access, image, wanted, listed if tags else None)
+
+
+def _inspect(
+    address: Address,
+    access: Access,
+    image: SourceImage,
+    wanted: PlatformChoice,
+    listed: _TagList | None,
+) -> Inspection:
+    """Inspect an open image; without ``listed`` the tags are left out."""
+    chosen = choose(image, wanted)
+    emitter = Emitter(access.listener, address.name)
+    for problem in problems(chosen):
+        emitter.warn(problem)
+    config = read_config(image, chosen)
+    # Like skopeo, name the image of a docker archive as the address does.
+    name = address.reference.name if address.reference is not None else ""
+    found = () if listed is None else _allowed(listed, emitter)
     inspected = inspection(name, image.digest, chosen.manifest, config, found)
     if chosen.config is not None:
         for message in config_problems(chosen.config.digest, inspected.problems):
-            Emitter(access.listener, address.name).warn(message)
+            emitter.warn(message)
     return inspected
 
 
+class _TagList:
+    """The tags of a repository, which ``fetch`` returns or waits for."""
+
+    def __init__(self, fetch: Callable[[], tuple[str, ...]]) -> None:
+        self._fetch = fetch
+        self._served = False
+
+    def __call__(self) -> tuple[str, ...]:
+        """Return the tags, or raise what the registry answered."""
+        found = self._fetch()
+        self._served = True
+        return found
+
+    def was_served(self, *, wait: bool) -> bool:
+        """Tell whether the registry has served the list; ``wait`` for its answer."""
+        if wait and not self._served:
+            with contextlib.suppress(WherryError):
+                self()
+        return self._served
+
+
 @contextlib.contextmanager
-def _tags(
-    address: Address, access: Access, *, wanted: bool
-) -> Iterator[Callable[[], tuple[str, ...]]]:
-    """Yield a function that returns the tags; ``wanted`` fetches them meanwhile."""
+def _tags(address: Address, access: Access, *, wanted: bool) -> Iterator[_TagList]:
+    """Yield the list of the tags; ``wanted`` fetches it meanwhile."""
     reference = address.reference
     if reference is None or address.where is not Where.REGISTRY:
-        yield lambda: ()
+        yield _TagList(lambda: ())
         return
 
     def fetch(cancel: CancelToken) -> tuple[str, ...]:
@@ -102,28 +147,24 @@ def _tags(
 
     if wanted:
         with in_background(access.cancel, fetch) as wait:
-            yield wait
+            yield _TagList(wait)
     else:
-        yield lambda: fetch(access.cancel)
+        yield _TagList(lambda: fetch(access.cancel))
 
 
-def _allowed(
-    listed: Callable[[], tuple[str, ...]], access: Access, address: Address
-) -> tuple[str, ...] | None:
+def _allowed(listed: _TagList, emitter: Emitter) -> tuple[str, ...] | None:
     """Return the tags; warn and return None if they cannot be listed."""
     try:
         return listed()
     except (*_SILENT, RegistryError) as error:
         if isinstance(error, RegistryError) and error.status != _OK:
             raise
-        Emitter(access.listener, address.name).warn(f"the tags cannot be listed ({error})")
+        emitter.warn(f"the tags cannot be listed ({error})")
         return None
 
 
 @contextlib.contextmanager
-def _open_some(
-    address: Address, access: Access, listed: Callable[[], tuple[str, ...]]
-) -> Iterator[SourceImage]:
+def _open_some(address: Address, access: Access, listed: _TagList) -> Iterator[SourceImage]:
     """Open an image; open the first tag instead of a missing implied ``latest``."""
     with contextlib.ExitStack() as stack:
         try:
@@ -138,7 +179,7 @@ def _open_some(
         yield image
 
 
-def _first_tagged(address: Address, listed: Callable[[], tuple[str, ...]]) -> Address | None:
+def _first_tagged(address: Address, listed: _TagList) -> Address | None:
     reference = address.reference
     if address.where is not Where.REGISTRY or reference is None:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry.errors import Cancelled, WherryError
+from wherry.model.address import Where
 from wherry.registry.legacy_order import choose_error, may_go_on, may_help
 from wherry.transfer.progress import Emitter
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 
     from wherry.content.cancel import CancelToken
     from wherry.content.events import Event
+    from wherry.model.address import Address
     from wherry.model.reference import Reference
+    from wherry.ops.open_source import Access
     from wherry.registry.session import Session
     from wherry.registry.v1_repository import V1Repository
 
@@ -71,3 +74,26 @@ def open_v1(
         "the registry is a legacy one: version 1 of the protocol does not authenticate the content"
     )
     return repository
+
+
+def open_v1_image(
+    address: Address, access: Access, error: WherryError, *, served: bool = False
+) -> V1Repository:
+    """Open the repository of an image by v1 after its registry has failed by v2.
+
+    Args:
+        address: The image.
+        access: What opening takes.
+        error: The error of v2, or that of another place, which is raised again.
+        served: Whether v2 has served the tag list.
+
+    Raises:
+        WherryError: As `open_v1` does.
+    """
+    reference = address.given if address.where in {Where.REGISTRY, Where.ANY} else None
+    if reference is None:
+        raise error
+    reference = reference.with_default_tag()
+    return open_v1(
+        access.session(), reference, error, access.listener, access.cancel, served=served
+    )

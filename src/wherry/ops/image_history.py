@@ -1,0 +1,38 @@
+"""Read the history of an image wherever it is."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from wherry.errors import WherryError
+from wherry.ops.documents import choose, read_parsed_config
+from wherry.ops.history import list_history
+from wherry.ops.open_source import open_image
+
+if TYPE_CHECKING:
+    from wherry.model.address import Address
+    from wherry.ops.documents import PlatformChoice
+    from wherry.ops.history import HistoryStep
+    from wherry.ops.open_source import Access
+
+
+def get_history(address: Address, access: Access, wanted: PlatformChoice) -> list[HistoryStep]:
+    """Return the history of an image, the last step first, with the layers.
+
+    Raises:
+        PlatformMismatch: There is no image for the platform.
+        WherryError: The image cannot be read; see `open_image`.
+    """
+    with contextlib.ExitStack() as opened:
+        try:
+            image = opened.enter_context(open_image(address, access))
+        except WherryError as error:
+            from wherry.ops.legacy import open_v1_image
+
+            repository = open_v1_image(address, access, error)
+            from wherry.ops.v1_read import history_v1
+
+            return history_v1(repository, repository.reference, wanted)
+        chosen = choose(image, wanted)
+        return list_history(read_parsed_config(image, chosen), chosen.layers)
