@@ -82,10 +82,11 @@ def test_images_of_an_index_that_are_not_there(sink: StoreSink, store: Store) ->
 
 def test_layers_that_are_not_those_of_the_config(sink: StoreSink) -> None:
     wrong = build_image([BASE], compression="none", diff_ids=[sha256(b"another")])
-    root = put_image(sink, wrong, follow=True)
     with pytest.raises(IntegrityError, match="don't match image configuration"):
-        sink.name("app:1", root)
-    assert sink.resolve("app:1") is None
+        put_image(sink, wrong, follow=True)
+    manifest = descriptor_of(wrong.manifest)
+    assert not sink.has(manifest)
+    assert not sink.has_image(manifest)
 
 
 def test_an_artifact_is_no_image(sink: StoreSink) -> None:

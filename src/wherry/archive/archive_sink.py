@@ -7,7 +7,6 @@ import threading
 from typing import TYPE_CHECKING
 
 from wherry.archive.write_errors import NOTHING_LEFT, translate_write_errors
-from wherry.content.pipeline import Limits
 from wherry.content.protocols import Receipt
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ class ArchiveSink(abc.ABC):
     indexes = True
     keeps_referrers = True
     layer_compression = "keep"
-    image_limit = Limits().image
     _left = NOTHING_LEFT
 
     def __init__(self, path: str) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from wherry.content.cancel import CancelToken
+    from wherry.model.config import ImageConfig
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
@@ -146,12 +147,10 @@ if TYPE_CHECKING:
 
         @property
         def follows(self) -> bool:
-            """Whether `put` can compute DiffIDs; if not, receipts have none."""
-            ...
+            """Whether `put` can compute DiffIDs; if not, receipts have none.
 
-        @property
-        def image_limit(self) -> int:
-            """Bytes that the layers of one image may have together."""
+            A `Sink` that can is a `CheckingSink`.
+            """
             ...
 
         def has(self, descriptor: Descriptor) -> bool:
@@ -227,6 +226,26 @@ if TYPE_CHECKING:
             The name moves if it stands for another root. Idempotent. An archive or layout takes
             an empty name: its root is found without one. An image becomes visible with its name.
             """
+            ...
+
+    class CheckingSink(Sink, Protocol):
+        """A sink that compares the layers of images with their configs.
+
+        Its `put_document` raises `IntegrityError` for an image with other layers than the
+        config says.
+        """
+
+        @property
+        def image_limit(self) -> int:
+            """Bytes that the layers of one image may have together."""
+            ...
+
+        def has_image(self, manifest: Descriptor) -> bool:
+            """Tell whether an image is complete and checked, and keep it from now on."""
+            ...
+
+        def read_config(self, config: Descriptor) -> ImageConfig:
+            """Return the config of an image after its `put`; raises `InvalidDocument`."""
             ...
 
     class MountingSink(Sink, Protocol):

@@ -20,8 +20,9 @@ from wherry.errors import (
 from wherry.model.manifest import Index, Manifest
 from wherry.model.reference import Reference
 from wherry.ops.artifact_puller import ArtifactPuller
-from wherry.ops.image_puller import ImagePuller, PulledImage, TargetPlatform
+from wherry.ops.image_puller import ImagePuller, TargetPlatform
 from wherry.ops.load_options import LoadResult
+from wherry.ops.store_sink import StoreSink
 from wherry.transfer.graph import Selection, candidates, no_match, select, select_all, select_each
 from wherry.transfer.progress import Emitter
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from wherry.model.manifest import Document
     from wherry.model.platform import Platform
     from wherry.ops.load_options import LoadOptions
+    from wherry.ops.store_sink import StoredImage
     from wherry.store import LocalStore
     from wherry.store.ingest import Ingest
 
@@ -54,7 +56,6 @@ class ArchiveLoader:
         listener: Callable[[Event], None],
     ) -> None:
         self._store = store
-        self._ingest = ingest
         self._archive = archive
         self._options = options
         self._files = files
@@ -63,9 +64,16 @@ class ArchiveLoader:
         self._several = False
         self._failures: list[tuple[ListedImage, WherryError]] = []
         self._emitter = Emitter(listener, files.path)
-        self._artifacts = ArtifactPuller(
+        self._sink = StoreSink(
             store,
             ingest,
+            options.host,
+            verify=options.copy.verify_layers,
+            repairs=True,
+            schema1=True,
+        )
+        self._artifacts = ArtifactPuller(
+            self._sink,
             archive,
             archive.document,
             self._emitter,
@@ -75,7 +83,7 @@ class ArchiveLoader:
         )
         self._images = ImagePuller(
             store,
-            ingest,
+            self._sink,
             self._archive,
             self._emitter,
             options.copy,
@@ -122,7 +130,7 @@ class ArchiveLoader:
             if not (isinstance(error, PlatformMismatch) and names & set(listed.names or ("",)))
         ]
 
-    def _load_image(self, listed: ListedImage) -> list[tuple[Selection, PulledImage]]:
+    def _load_image(self, listed: ListedImage) -> list[tuple[Selection, StoredImage]]:
         """Load an image, or the images of an index that can be read."""
         try:
             root = self._root(listed)
@@ -159,7 +167,7 @@ class ArchiveLoader:
 
     def _for_platform(
         self, root: Digest, document: Document, platform: Platform
-    ) -> tuple[Selection, PulledImage]:
+    ) -> tuple[Selection, StoredImage]:
         """Load the best image for a platform that can be read."""
         if not isinstance(document, Index):
             return self._obtain(select(root, document, platform, self._archive.document))
@@ -176,9 +184,9 @@ class ArchiveLoader:
                 self._archive.document(entry.digest)  # raises `NotFound` if it is missing
         raise failure or no_match(document, platform)
 
-    def _check_memory(self, added: list[tuple[Selection, PulledImage]]) -> None:
+    def _check_memory(self, added: list[tuple[Selection, StoredImage]]) -> None:
         """Bound the documents that are kept in memory until the names are set."""
-        self._memory_left -= sum(len(image.manifest) for _, image in added)
+        self._memory_left -= sum(len(image.manifest.raw) for _, image in added)
         self._memory_left -= sum(len(index.raw) for _, index in added[0][0].indexes)
         if self._memory_left < 0:
             message = f"its documents have more than {MAX_DOCUMENTS >> 20} MiB"
@@ -188,7 +196,7 @@ class ArchiveLoader:
         """Return the root of an image, as it was before it was converted for the layout."""
         return self._archive.original(listed.root) or listed.root.digest
 
-    def _obtain(self, selection: Selection) -> tuple[Selection, PulledImage]:
+    def _obtain(self, selection: Selection) -> tuple[Selection, StoredImage]:
         """Load an image, unless the store has it, maybe with another manifest."""
         platform = self._options.platform
         wanted = None if platform is None else TargetPlatform(platform, strict=True)
@@ -210,21 +218,19 @@ class ArchiveLoader:
             if isinstance(found, Manifest):
                 yield Selection((), record.manifest, found)
 
-    def _name(self, listed: ListedImage, found: list[tuple[Selection, PulledImage]]) -> LoadResult:
+    def _name(self, listed: ListedImage, found: list[tuple[Selection, StoredImage]]) -> LoadResult:
         """Store the documents of an image and set its names."""
-        for selection, image in found:
-            self._images.add_documents(selection, image)
-        shown, primary = min(found, key=lambda each: self._preference(each[1].platform))
+        for selection, _ in found:
+            self._images.add_indexes(selection)
+        root = found[0][0].root
         given = self._options.name
         names = tuple(self._references(listed)) if given is None else (given,)
-        self._ingest.commit(
-            [image.record for _, image in found], primary.record.manifest, shown.root, names
-        )
+        primary = self._sink.commit([image for _, image in found], root, names)
         text = ", ".join(name.familiar for name in names) or self._unnamed(
             listed, primary.record.id
         )
         self._emitter.emit(Status.DONE, message=f"Loaded image {text}")
-        return LoadResult(shown.root, primary.record, names)
+        return LoadResult(root, primary.record, names)
 
     def _is_tag(self, name: str) -> bool:
         return self._archive.bare_tags and not {"/", ":"} & set(name)
@@ -236,10 +242,6 @@ class ArchiveLoader:
         why = f"the archive has only a tag, {', '.join(tags)}; " if tags else ""
         advice = f"to give it one: wherry tag {image_id.hex[:12]} NAME{tag}"
         return f"{image_id}, without a name ({why}{advice})"
-
-    def _preference(self, platform: Platform) -> int:
-        rank = self._options.host.rank(platform)
-        return 1000 if rank is None else rank
 
     def _references(self, listed: ListedImage) -> Iterator[Reference]:
         """Yield the names of an image; a tag alone in a layout is not a name."""

@@ -9,24 +9,27 @@ from wherry.errors import Cancelled, NotFound, StoreError, WherryError
 from wherry.model import mediatype
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import Manifest
-from wherry.transfer.copy import ImageCopy
+from wherry.transfer.blob_steps import Ends
+from wherry.transfer.execute import execute
+from wherry.transfer.plan import plan
+from wherry.transfer.plan_request import CopyRequest
 from wherry.transfer.progress import LayerProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import ContentSink, Source
+    from wherry.content.protocols import Source
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document, Index
-    from wherry.store import LocalStore
+    from wherry.ops.store_sink import StoreSink
     from wherry.transfer.copy_options import CopyOptions
     from wherry.transfer.graph import Selection
     from wherry.transfer.progress import Emitter
 
 
 class ArtifactPuller:
-    """Put the artifacts that indexes list into a sink.
+    """Put the artifacts that indexes list into a store.
 
     So an index can be copied whole later. ``fetch`` returns a document. An artifact that cannot
     be fetched causes a warning, not an error. A ``sparse`` source may lack artifacts; those
@@ -35,8 +38,7 @@ class ArtifactPuller:
 
     def __init__(
         self,
-        store: LocalStore,
-        sink: ContentSink,
+        sink: StoreSink,
         source: Source,
         fetch: Callable[[Digest], Document],
         emitter: Emitter,
@@ -45,7 +47,6 @@ class ArtifactPuller:
         *,
         sparse: bool = False,
     ) -> None:
-        self._store = store
         self._sink = sink
         self._source = source
         self._fetch = Budget().limit(fetch)
@@ -81,15 +82,16 @@ class ArtifactPuller:
 
     def _copy(self, digest: Digest, manifest: Manifest) -> None:
         """Store the blobs of an artifact, then its manifest."""
-        blobs = {blob.digest: blob for blob in (manifest.config, *manifest.layers)}
-        ImageCopy(
-            None,
-            list(blobs.values()),
-            self._source,
-            self._sink,
-            self._store.read,
+        request = CopyRequest(
+            self._source.label, self._sink.label, names=(), jobs=self._options.jobs
+        )
+        made = plan(request, digest, lambda: manifest, self._source, self._sink, self._cancel)
+        # Its config is content like its layers.
+        documents = tuple(each.replace(config=None) for each in made.documents)
+        execute(
+            made.replace(documents=documents),
+            Ends(self._source, self._sink),
             self._options,
             LayerProgress(self._emitter),
-        ).run(lambda _: None, self._cancel)
-        root = Descriptor(manifest.media_type, digest, len(manifest.raw))
-        self._sink.put_document(root, manifest.raw, [(b, True) for b in blobs], self._cancel)
+            self._cancel,
+        )

@@ -24,8 +24,6 @@ from wherry.transfer.progress import Emitter, SinkProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
-    from typing import BinaryIO
 
     from wherry.content.protocols import Sink
     from wherry.model.digest import Digest
@@ -206,7 +204,6 @@ class _Copy(Record):
         ends = Ends(
             source=self.found.source,
             sink=self.sink,
-            spool=_open_spool,
             remember_packed=self.memory.remember_packed,
             forget_mount=self.memory.forget_mount,
             remember_stored=self.memory.remember_stored,
@@ -265,10 +262,3 @@ def _done(ready: CopyPlan, result: CopyResult, sink: Sink) -> str:
     if ready.names:
         return f"Tagged {result.destination}"
     return f"Image is up to date at {result.destination}"
-
-
-def _open_spool() -> AbstractContextManager[BinaryIO]:
-    """Open a temporary file without a name."""
-    import tempfile
-
-    return tempfile.TemporaryFile()

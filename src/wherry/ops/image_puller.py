@@ -6,32 +6,33 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from wherry.content.read_blob import DAMAGED, read_blob
-from wherry.content.verify import VerifiedLayer
 from wherry.errors import Cancelled, IntegrityError, NotFound, Unsupported, WherryError
-from wherry.model.config import parse_config
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
-from wherry.model.manifest import Manifest, digest_of
+from wherry.model.manifest import Manifest
 from wherry.model.platform import HOST_SYSTEM
 from wherry.model.record import Record
 from wherry.ops.platform_check import find_mismatch, read_stated_platform
-from wherry.store.images import ImageRecord
-from wherry.transfer.copy import CONFIG_FAILED, ImageCopy
+from wherry.transfer.blob_steps import CONFIG_FAILED, Ends
+from wherry.transfer.collect import node_of
 from wherry.transfer.copy_options import CopyOptions
+from wherry.transfer.execute import execute
 from wherry.transfer.graph import check_layers, config_problems, problems
+from wherry.transfer.plan import plan
+from wherry.transfer.plan_request import CopyRequest
 from wherry.transfer.progress import LayerProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Receipt, Source
+    from wherry.content.protocols import Source
     from wherry.errors import PlatformMismatch
     from wherry.model.config import ImageConfig
     from wherry.model.platform import Platform
     from wherry.model.schema1 import Schema1
+    from wherry.ops.store_sink import StoredImage, StoreSink
     from wherry.store import LocalStore
-    from wherry.store.ingest import Ingest
     from wherry.transfer.graph import Selection
     from wherry.transfer.progress import Emitter
 
@@ -41,16 +42,6 @@ class TargetPlatform(Record):
 
     platform: Platform
     strict: bool = False
-
-
-class PulledImage(Record):
-    """A complete image in the store, and its manifest, which may be converted."""
-
-    record: ImageRecord
-    platform: Platform
-    manifest: bytes
-    media_type: str
-    blobs: list[Digest]
 
 
 class Schema1Refused(Unsupported):
@@ -67,7 +58,7 @@ class ImagePuller:
     def __init__(
         self,
         store: LocalStore,
-        ingest: Ingest,
+        sink: StoreSink,
         source: Source,
         emitter: Emitter,
         options: CopyOptions,
@@ -77,7 +68,7 @@ class ImagePuller:
         schema1: str | None,
     ) -> None:
         self._store = store
-        self._ingest = ingest
+        self._sink = sink
         self._source = source
         self._emitter = emitter
         self._options = options
@@ -111,7 +102,7 @@ class ImagePuller:
         self._configs[descriptor.digest] = raw
         return raw
 
-    def obtain(self, selection: Selection, wanted: TargetPlatform | None) -> PulledImage:
+    def obtain(self, selection: Selection, wanted: TargetPlatform | None) -> StoredImage:
         """Return an image of the store, fetched if need be; the lease holds all of it.
 
         Without ``wanted`` the image may be for any platform. A ``strict`` platform is checked
@@ -125,11 +116,8 @@ class ImagePuller:
                 raise error
         if not isinstance(selection.manifest, Manifest):
             self._check_schema1(selection, selection.manifest, wanted)
-        image = self.present(selection, wanted)
-        if image is not None:
-            return image
         try:
-            return self._fetch(selection, wanted)
+            return self._copy(selection, wanted)
         except IntegrityError as error:
             if self._source.remote or self._source.verified:
                 raise
@@ -165,86 +153,52 @@ class ImagePuller:
                 hint="`--schema1 allow` accepts it; a current engine pushes it in a newer format",
             )
 
-    def present(self, selection: Selection, wanted: TargetPlatform | None) -> PulledImage | None:
+    def present(self, selection: Selection, wanted: TargetPlatform | None) -> StoredImage | None:
         """Return the image if it is complete in the store; the lease holds all of it."""
-        manifest: Digest | None = selection.digest
-        if not isinstance(selection.manifest, Manifest):
-            manifest = self._store.converted_manifest(selection.digest)
-        record = self._store.image(manifest) if manifest else None
-        if record is None:
+        if not self._sink.has_image(node_of(selection.digest, selection.manifest).descriptor):
             return None
-        blobs = [record.id, *(layer.digest for layer in selection.layers)]
-        if not self._ingest.hold({*blobs, record.manifest}).issuperset({*blobs, record.manifest}):
-            return None
-        if self._store.image(record.manifest) is None:
-            return None  # it was collected before the lease held it
-        if self._options.verify_layers and not self._ingest.all_followed(blobs[1:]):
-            return None  # it was pulled without verification
-        try:
-            platform = parse_config(self._store.read(record.id)).platform
-            document = self._store.document(record.manifest)
-        except IntegrityError as error:
-            self._remove(error)
-            return None
-        self._check_platform(selection, platform, wanted)
-        return PulledImage(record, platform, document.raw, document.media_type, blobs)
+        return self._stored(selection, wanted)
 
-    def _remove(self, damaged: IntegrityError) -> None:
-        """Remove a damaged file of the store, so that it is fetched again."""
-        if self._source.verified:
-            raise damaged  # a store cannot replace its own files
-        self._ingest.remove_damaged(Digest.parse(damaged.expected))
+    def _stored(self, selection: Selection, wanted: TargetPlatform | None) -> StoredImage:
+        image = self._sink.image(selection.digest)
+        self._check_platform(selection, image.platform, wanted)
+        return image
 
-    def _fetch(self, selection: Selection, wanted: TargetPlatform | None) -> PulledImage:
-        if isinstance(selection.manifest, Manifest):
-            config, receipts = self._copy(selection, self._options, wanted)
-            assert config is not None  # noqa: S101 - a `Manifest` has a config
-            self._check_odd_diff_ids(config, receipts)
-            return stored_image(selection.manifest, selection.digest, config, receipts)
-        from wherry.ops.schema1 import convert
-
-        # The config is made from the DiffIDs, so they have to be computed.
-        _, receipts = self._copy(selection, self._options.replace(verify_layers=True), wanted)
-        manifest, config = convert(selection.manifest, receipts)
-        self._ingest.put_bytes(manifest.config, config.raw, self._cancel)
-        return stored_image(manifest, digest_of(manifest), config, receipts)
-
-    def _copy(
-        self, selection: Selection, options: CopyOptions, wanted: TargetPlatform | None
-    ) -> tuple[ImageConfig | None, list[Receipt]]:
-        if selection.config is not None and self._store.holds(selection.config.digest):
-            try:  # another image may have the same config
-                self._store.read(selection.config.digest)
-            except NotFound:  # it was collected meanwhile
-                pass
-            except IntegrityError as error:
-                self._remove(error)
-        config = selection.config
-        if config is not None and (ahead := self._configs.pop(config.digest, None)) is not None:
-            config = config._replace(data=ahead)
-        copy = ImageCopy(
-            config,
-            selection.layers,
-            self._source,
-            self._ingest,
-            self._store.read,
-            options,
-            LayerProgress(self._emitter),
+    def _copy(self, selection: Selection, wanted: TargetPlatform | None) -> StoredImage:
+        """Copy the config, the layers and the manifest, unless the store has the image."""
+        request = CopyRequest(
+            self._source.label, self._sink.label, names=(), jobs=self._options.jobs
         )
+        made = plan(
+            request,
+            selection.digest,
+            lambda: self._with_config(selection.manifest),
+            self._source,
+            self._sink,
+            self._cancel,
+        )
+        if made.is_current:
+            return self._stored(selection, wanted)
 
         def check(config: ImageConfig) -> None:
             self._warn_once(config_problems(config.id, config.problems))
             self._check_platform(selection, config.platform, wanted)
 
-        return copy.run(check, self._cancel)
+        options = self._options
+        if not isinstance(selection.manifest, Manifest):  # the config is made from the DiffIDs
+            options = options.replace(verify_layers=True)
+        ends = Ends(self._source, self._sink, check_config=check)
+        execute(made, ends, options, LayerProgress(self._emitter), self._cancel)
+        return self._sink.image(selection.digest)
 
-    def _check_odd_diff_ids(self, config: ImageConfig, receipts: list[Receipt]) -> None:
-        """Compare DiffIDs that are not sha256; the transfer computes only sha256."""
-        for diff_id, receipt in zip(config.diff_ids, receipts, strict=True):
-            if self._options.verify_layers and diff_id.algorithm != "sha256":
-                digest = receipt.descriptor.digest
-                with VerifiedLayer(self._store.open(digest), diff_id, digest) as layer:
-                    layer.drain()
+    def _with_config(self, manifest: Manifest | Schema1) -> Manifest | Schema1:
+        """Return a manifest with the content of its config, if that has been read."""
+        if not isinstance(manifest, Manifest):
+            return manifest
+        ahead = self._configs.pop(manifest.config.digest, None)
+        if ahead is None:
+            return manifest
+        return manifest.replace(config=manifest.config._replace(data=ahead))
 
     def _check_platform(
         self, chosen: Selection, platform: Platform, wanted: TargetPlatform | None
@@ -258,44 +212,12 @@ class ImagePuller:
             raise error
         self._emitter.warn(error.message)
 
-    def add_documents(self, selection: Selection, image: PulledImage) -> None:
-        """Store the documents of an image, children before parents."""
-        record = image.record
-        self._add(image.manifest, image.media_type, record.manifest, image.blobs)
-        if not isinstance(selection.manifest, Manifest):
-            found = selection.manifest
-            self._add(found.raw, found.media_type, selection.digest, [record.manifest])
+    def add_indexes(self, selection: Selection) -> None:
+        """Store the indexes above an image, children before parents."""
         chosen = selection.digest
         for digest, index in reversed(selection.indexes):
             rest = [entry.digest for entry in index.manifests if entry.digest != chosen]
-            self._add(index.raw, index.media_type, digest, [chosen], rest)
+            edges = [*((child, False) for child in rest), (chosen, True)]
+            root = Descriptor(index.media_type, digest, len(index.raw))
+            self._sink.put_document(root, index.raw, edges, self._cancel)
             chosen = digest
-
-    def _add(
-        self,
-        raw: bytes,
-        media_type: str,
-        known_as: Digest,
-        wanted: list[Digest],
-        unwanted: Sequence[Digest] = (),
-    ) -> None:
-        edges = [(child, False) for child in unwanted] + [(child, True) for child in wanted]
-        own = known_as if known_as.matches(raw) else Digest.of(raw, known_as.algorithm)
-        descriptor = Descriptor(media_type, own, len(raw))
-        self._ingest.put_document(descriptor, raw, edges, self._cancel, known_as)
-
-
-def stored_image(
-    manifest: Manifest, digest: Digest, config: ImageConfig, receipts: Sequence[Receipt]
-) -> PulledImage:
-    """Return an image that is complete in the store; ``digest`` is that of its manifest."""
-    sizes = {receipt.descriptor.digest: receipt.descriptor.size or 0 for receipt in receipts}
-    record = ImageRecord(
-        manifest=digest,
-        id=manifest.config.digest,
-        platform=str(config.platform.normalized()),
-        created=config.created,
-        size=sum(sizes.values()) + len(config.raw),
-    )
-    blobs = [record.id, *sizes]
-    return PulledImage(record, config.platform, manifest.raw, manifest.media_type, blobs)

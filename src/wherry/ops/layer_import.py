@@ -16,10 +16,11 @@ from wherry.model.address import Where
 from wherry.model.config import parse_config
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
-from wherry.model.manifest import Index, Manifest, docker_manifest, oci_manifest, parse
-from wherry.ops.image_puller import ImagePuller, PulledImage, TargetPlatform
+from wherry.model.manifest import Index, Manifest, docker_manifest, oci_manifest
+from wherry.ops.image_puller import ImagePuller, TargetPlatform
 from wherry.ops.import_config import change_settings, make_config
 from wherry.ops.open_source import open_image
+from wherry.ops.store_sink import StoreSink
 from wherry.store.images import ImageRecord
 from wherry.transfer.copy_options import CopyOptions
 from wherry.transfer.graph import select
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from wherry.model.address import Address
     from wherry.ops.import_options import ImportOptions
     from wherry.ops.open_source import Access, SourceImage
+    from wherry.ops.store_sink import StoredImage
     from wherry.store import LocalStore
     from wherry.store.ingest import Ingest
     from wherry.transfer.graph import Selection
@@ -54,22 +56,25 @@ class LayerImport:
         self._options = options
         self._cancel = access.cancel
         self._emitter = emitter
-        self._parent: tuple[PulledImage, Manifest] | None = None
+        self._parent: StoredImage | None = None
         if options.parent is not None:
             self._parent = self._obtain(options.parent, access, emitter)
-        self._parent_config = (
-            None if self._parent is None else store.read(self._parent[0].record.id)
-        )
+        self._parent_config = None if self._parent is None else store.read(self._parent.record.id)
         self._settings = change_settings(self._parent_config, options.changes)
 
-    def _obtain(
-        self, address: Address, access: Access, emitter: Emitter
-    ) -> tuple[PulledImage, Manifest]:
+    def _obtain(self, address: Address, access: Access, emitter: Emitter) -> StoredImage:
         """Bring the parent into the store, wherever it is."""
         with open_image(address, access) as image:
-            puller = ImagePuller(
+            sink = StoreSink(
                 self._store,
                 self._ingest,
+                self._options.platform,
+                repairs=not image.source.verified,  # a store cannot replace its own files
+                schema1=True,
+            )
+            puller = ImagePuller(
+                self._store,
+                sink,
                 image.source,
                 emitter,
                 CopyOptions(),
@@ -80,13 +85,10 @@ class LayerImport:
             options = self._options
             try:
                 wanted = TargetPlatform(options.platform, strict=True) if options.strict else None
-                parent = puller.obtain(self._select(image), wanted)
+                return puller.obtain(self._select(image), wanted)
             except PlatformMismatch as error:
                 name = address.name if address.where is Where.STORE else str(address)
                 raise error.within(name) from None
-            manifest = parse(parent.manifest, parent.media_type)
-            assert isinstance(manifest, Manifest)  # noqa: S101 - schema1 has been converted
-            return parent, manifest
 
     def _select(self, image: SourceImage) -> Selection:
         """Select the parent for the platform, or the image that the store shows."""
@@ -139,7 +141,7 @@ class LayerImport:
 
     def _manifest(self, config: bytes, layer: Receipt | None) -> Manifest:
         """Make the manifest, of the parent's kind: docker's or OCI's."""
-        parent = None if self._parent is None else self._parent[1]
+        parent = None if self._parent is None else self._parent.manifest
         docker = parent is not None and parent.media_type == mediatype.DOCKER_MANIFEST
         layers = [] if parent is None else list(parent.layers)
         if layer is not None:

@@ -18,10 +18,11 @@ from wherry.errors import (
 )
 from wherry.model.digest import Digest
 from wherry.ops.artifact_puller import ArtifactPuller
-from wherry.ops.image_puller import ImagePuller, PulledImage, TargetPlatform
+from wherry.ops.image_puller import ImagePuller, TargetPlatform
 from wherry.ops.open_source import make_repository
 from wherry.ops.pull_options import PullOptions, PullResult
 from wherry.ops.skipped_tags import SkippedTags
+from wherry.ops.store_sink import StoreSink
 from wherry.transfer.event_queue import EventQueue
 from wherry.transfer.graph import Selection, check_layers, select, select_all
 from wherry.transfer.progress import Emitter
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.model.manifest import Document
     from wherry.model.reference import Reference
+    from wherry.ops.store_sink import StoredImage
     from wherry.registry.manifest_reader import Resolution
     from wherry.registry.session import Session
     from wherry.store import LocalStore
@@ -74,9 +76,17 @@ class RepositoryPull:
         with self._close_events_on_error():
             self._ingest = self._store.ingest()
             self._ingest.__enter__()
-        self._images = ImagePuller(
+        self._sink = StoreSink(
             self._store,
             self._ingest,
+            self._options.host,
+            verify=self._options.copy.verify_layers,
+            repairs=True,
+            schema1=True,
+        )
+        self._images = ImagePuller(
+            self._store,
+            self._sink,
             self._repository,
             self._emitter,
             self._options.copy,
@@ -85,8 +95,7 @@ class RepositoryPull:
             schema1=self._options.schema1,
         )
         self._artifacts = ArtifactPuller(
-            self._store,
-            self._ingest,
+            self._sink,
             self._repository,
             self._document,
             self._emitter,
@@ -179,8 +188,8 @@ class RepositoryPull:
         if not self._options.platforms:
             self._artifacts.obtain(selection for selection, _ in found)
         self._emitter.emit(Status.DIGEST, root)
-        for selection, image in found:
-            self._images.add_documents(selection, image)
+        for selection, _ in found:
+            self._images.add_indexes(selection)
         return self._name(reference, root, [image for _, image in found], before)
 
     def _images_of(self, reference: Reference) -> set[Digest]:
@@ -248,24 +257,13 @@ class RepositoryPull:
     # Names
 
     def _name(
-        self, reference: Reference, root: Digest, found: list[PulledImage], before: set[Digest]
+        self, reference: Reference, root: Digest, found: list[StoredImage], before: set[Digest]
     ) -> PullResult:
         """Pin the names on the root, all at once."""
-        primary = min(found, key=self._preference)
         names = {reference.with_digest(root)} if self._options.names else set()
         if reference.digest is None:
             names.add(reference)
-        self._ingest.commit(
-            [image.record for image in found],
-            primary.record.manifest,
-            root,
-            names,
-            (reference.name, {blob for image in found for blob in image.blobs}),
-        )
+        blobs = {blob for image in found for blob in image.blobs}
+        primary = self._sink.commit(found, root, names, (reference.name, blobs))
         updated = not before.issuperset(image.record.id for image in found)
         return PullResult(reference, root, primary.record, updated)
-
-    def _preference(self, image: PulledImage) -> int:
-        """Rank an image for the name to show; this machine's platform is first."""
-        rank = self._options.host.rank(image.platform)
-        return 1000 if rank is None else rank

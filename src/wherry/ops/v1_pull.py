@@ -9,13 +9,12 @@ from wherry.content.events import Status
 from wherry.errors import InvalidDocument, InvalidReference, PlatformMismatch, WherryError
 from wherry.model.config import chain_ids, parse_config
 from wherry.model.descriptor import Descriptor
-from wherry.model.manifest import digest_of
 from wherry.model.platform import HOST_SYSTEM
 from wherry.model.strict_json import MAX_DOCUMENT
-from wherry.ops.image_puller import stored_image
 from wherry.ops.platform_check import compare
 from wherry.ops.pull_options import PullResult
 from wherry.ops.skipped_tags import SkippedTags
+from wherry.ops.store_sink import StoredImage, StoreSink
 from wherry.ops.v1_layer_pull import V1LayerPull
 from wherry.ops.v1_read import read_v1_platform, without_digests
 from wherry.store.v1_ids import V1Id
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from wherry.model.manifest import Manifest
     from wherry.model.platform import Platform
     from wherry.model.reference import Reference
-    from wherry.ops.image_puller import PulledImage
     from wherry.ops.pull_options import PullOptions
     from wherry.registry.v1_answers import V1Image
     from wherry.registry.v1_repository import V1Repository
@@ -132,11 +130,12 @@ class _V1Pull:
         self._repository = repository
         self._store = store
         self._ingest = ingest
+        self._sink = StoreSink(store, ingest, options.host)
         self._reference = reference
         self._options = options
         self._emitter = emitter
         self._cancel = cancel
-        self._pulled: dict[str, PulledImage] = {}
+        self._pulled: dict[str, StoredImage] = {}
 
     def pull_tags(self, tags: dict[str, str]) -> Iterator[PullResult]:
         """Pull every tag whose image is for the platform; warn of the others.
@@ -174,13 +173,8 @@ class _V1Pull:
             raise
         self._pulled[image_id] = image
         record = image.record
-        self._ingest.commit(
-            [record],
-            record.manifest,
-            record.manifest,
-            {reference} if self._options.names else set(),
-            (reference.name, image.blobs),
-        )
+        names = {reference} if self._options.names else set()
+        self._sink.commit([image], record.manifest, names, (reference.name, image.blobs))
         updated = record.id not in before
         return PullResult(reference, record.manifest, record, updated)
 
@@ -194,7 +188,7 @@ class _V1Pull:
         state = "Downloaded newer image for" if updated else "Image is up to date for"
         self._emitter.emit(Status.DONE, message=f"{state} {self._reference.familiar}")
 
-    def _obtain(self, image_id: str) -> PulledImage:
+    def _obtain(self, image_id: str) -> StoredImage:
         """Return an image of the store, its layers fetched if need be."""
         chain = self._repository.chain(image_id)
         self._check_platform(read_v1_platform(chain[0]))
@@ -215,17 +209,13 @@ class _V1Pull:
                 raise error
             self._emitter.warn(error.message)
 
-    def _add(self, chain: Sequence[V1Image], layers: Sequence[Receipt]) -> PulledImage:
+    def _add(self, chain: Sequence[V1Image], layers: Sequence[Receipt]) -> StoredImage:
         """Make the config and the manifest of an image, and store them."""
         manifest, config = _convert(chain, layers)
         self._ingest.put_bytes(manifest.config, config.raw, self._cancel)
-        image = stored_image(manifest, digest_of(manifest), config, layers)
-        self._ingest.put_document(
-            Descriptor.of(manifest.raw, manifest.media_type),
-            manifest.raw,
-            [(blob, True) for blob in image.blobs],
-            self._cancel,
-        )
+        root = Descriptor.of(manifest.raw, manifest.media_type)
+        edges = [(blob.digest, True) for blob in (manifest.config, *manifest.layers)]
+        self._sink.put_document(root, manifest.raw, edges, self._cancel)
         stacked = chain_ids(config.diff_ids)
         self._ingest.record_v1_ids(
             self._repository.reference.domain,
@@ -236,7 +226,7 @@ class _V1Pull:
                 for each, layer, chain_id in zip(reversed(chain), layers, stacked, strict=True)
             ],
         )
-        return image
+        return self._sink.image(root.digest)
 
 
 def _convert(chain: Sequence[V1Image], layers: Sequence[Receipt]) -> tuple[Manifest, ImageConfig]:

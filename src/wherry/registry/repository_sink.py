@@ -6,7 +6,6 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from wherry.content.pipeline import Limits
 from wherry.content.protocols import Busy, Receipt
 from wherry.errors import Denied, NotFound, RegistryError, WherryError
 from wherry.model.referrer import referrer_of
@@ -46,7 +45,6 @@ class RepositorySink:
     keeps_referrers = True
     layer_compression = "keep"
     follows = False  # DiffIDs need decompression, and content passes through as it is
-    image_limit = Limits().image
 
     def __init__(
         self,

@@ -215,7 +215,6 @@ class SinkContract:
             require(sink.mounts == hasattr(sink, "mount"), "`mounts` is wrong")
             known = {"keep", "none"}
             require(sink.layer_compression in known, "`layer_compression` is unknown")
-            require(sink.image_limit > 0, "`image_limit` allows nothing")
 
     def test_names(self) -> None:
         """`name` makes `resolve` find a root. It is idempotent and has no effect on other names."""

@@ -42,7 +42,8 @@ class Node(Record):
             return ()
         if isinstance(document, Manifest):
             return (document.config, *document.layers)
-        return tuple(dict.fromkeys(Descriptor("", layer.blob_sum) for layer in document.layers))
+        layers = reversed(document.layers)
+        return tuple(dict.fromkeys(Descriptor("", layer.blob_sum) for layer in layers))
 
     @property
     def subject(self) -> Descriptor | None:

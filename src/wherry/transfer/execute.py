@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wherry.transfer.collect import Node
     from wherry.transfer.copy_options import CopyOptions
     from wherry.transfer.plan_values import CopyPlan
-    from wherry.transfer.progress import SinkProgress
+    from wherry.transfer.progress import LayerProgress
 
 
 _SPARSE_HINT = (
@@ -62,7 +62,7 @@ def execute(
     plan: CopyPlan,
     ends: Ends,
     options: CopyOptions,
-    progress: SinkProgress,
+    progress: LayerProgress,
     cancel: CancelToken,
     *,
     force: bool = False,

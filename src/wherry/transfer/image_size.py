@@ -8,7 +8,39 @@ from typing import TYPE_CHECKING
 from wherry.errors import IntegrityError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
+
+    from wherry.content.protocols import Receipt
     from wherry.model.digest import Digest
+
+
+class LayerSizes:
+    """Counts the bytes of layers for each image that has them. Thread-safe.
+
+    Args:
+        images: The layers of each image.
+        limit_bytes: Bytes that the layers of one image may have together.
+    """
+
+    def __init__(self, images: Iterable[AbstractSet[Digest]], limit_bytes: int) -> None:
+        self._images: dict[Digest, list[ImageSize]] = {}
+        for layers in images:
+            size = ImageSize(limit_bytes)
+            for layer in layers:
+                self._images.setdefault(layer, []).append(size)
+
+    def add_received(self, layer: Digest, count: int) -> None:
+        """Record the received bytes of a layer; raises `IntegrityError` over the limit."""
+        for size in self._images.get(layer, ()):
+            size.add_received(layer, count)
+
+    def add(self, layer: Digest, receipt: Receipt) -> None:
+        """Record a stored layer; raises `IntegrityError` over the limit."""
+        for size in self._images.get(layer, ()):
+            size.add_received(layer, receipt.descriptor.size or 0)
+            if receipt.raw_size is not None:
+                size.add_decompressed(layer, receipt.raw_size)
 
 
 class ImageSize:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from wherry.content.scheduler import run_tasks
 from wherry.errors import Unsupported
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from wherry.content.cancel import CancelToken
-    from wherry.content.protocols import Sink, Source
+    from wherry.content.protocols import CheckingSink, Sink, Source
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
     from wherry.transfer.collect import Node
@@ -90,7 +90,8 @@ class _Planner:
         self._check_referrers()
         is_known = request.keeps_documents and keeps_every_root(request.wanted)
         if is_known and self._roots_are_whole:
-            asked = self._look_for(digest)  # before the documents below the root are fetched
+            # before the documents below the root are fetched
+            asked = self._look_for(Descriptor("", digest))
             if asked.is_there and not request.referrers:
                 if asked.current == request.names and self._source.remote:
                     return self._plan_names(asked, Descriptor("", digest))  # saves a request
@@ -108,7 +109,7 @@ class _Planner:
         changes, documents = self._rewritten(nodes, kept, blobs)
         root = documents[-1]
         if asked is None:
-            asked = self._look_for(root.target.digest) if root.target is not None else _ABSENT
+            asked = self._look_for(root.target) if root.target is not None else _ABSENT
         if asked.is_there and (self._roots_are_whole or root.is_manifest):
             if not self._request.referrers:
                 return self._plan_names(asked, root.source, (root,))
@@ -176,13 +177,16 @@ class _Planner:
         """
         return self._sink.remote and not self._request.wanted.sparse
 
-    def _look_for(self, root: Digest) -> _Presence:
+    def _look_for(self, root: Descriptor) -> _Presence:
         """Ask the destination for the root: by its names, then by its digest."""
         if self._request.force:
             return _ABSENT
         sink = self._sink
-        current = tuple(name for name in self._request.names if sink.resolve(name) == root)
-        is_there = bool(current) or (sink.remote and sink.resolve(str(root)) == root)
+        digest = root.digest
+        current = tuple(name for name in self._request.names if sink.resolve(name) == digest)
+        is_there = bool(current) or (sink.remote and sink.resolve(str(digest)) == digest)
+        if not is_there and sink.follows:
+            is_there = cast("CheckingSink", sink).has_image(root)
         return _Presence(is_there, current)
 
     def _names(self, root: Digest, found: _Presence) -> tuple[PlannedName, ...]:

@@ -12,6 +12,7 @@ from wherry.model import mediatype
 from wherry.model.compression import GZIP, Compression
 from wherry.model.config import parse_config
 from wherry.model.manifest import Index, Manifest
+from wherry.transfer.graph import Selection
 from wherry.transfer.plan_values import Convert, Mount, Move, Skip
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class BlobPlanner:
         """Return a step for each blob of some documents; the destination is asked for them."""
         owners: dict[Digest, tuple[Node, Descriptor]] = {}
         for node in nodes:
-            for blob in node.blobs:
+            for blob in self._needed_blobs(node):
                 owners.setdefault(blob.digest, (node, blob))
         steps: dict[Digest, Step] = {}
 
@@ -83,11 +84,17 @@ class BlobPlanner:
         run_tasks(None, tasks, jobs=self._request.jobs, cancel=cancel)
         return tuple(steps[digest] for digest in owners)
 
+    def _needed_blobs(self, node: Node) -> tuple[Descriptor, ...]:
+        """Return the blobs of a document; a store needs no empty layers of schema1 images."""
+        if isinstance(node.document, Index | Manifest) or not self._sink.follows:
+            return node.blobs
+        return Selection((), node.digest, node.document).layers
+
     def _step(self, node: Node, blob: Descriptor) -> Step:
         compression = self.conversions.get(blob.digest)
         if compression is not None:
             return self._conversion(node, blob, compression)
-        if mediatype.is_foreign(blob.media_type) and blob.urls and not self._request.foreign:
+        if self._stays_foreign(blob):
             return Skip(blob, blob, foreign=True)
         if self._is_there(blob):
             return Skip(blob, blob)
@@ -102,6 +109,11 @@ class BlobPlanner:
         if self._is_there(target):
             return Skip(layer, target, conversion=conversion)
         return conversion.replace(repositories=self._repositories(target))
+
+    def _stays_foreign(self, blob: Descriptor) -> bool:
+        """Tell whether a layer is left at its addresses; images in a store are complete."""
+        is_foreign = mediatype.is_foreign(blob.media_type) and bool(blob.urls)
+        return is_foreign and not self._request.foreign and not self._sink.follows
 
     def _repositories(self, blob: Descriptor) -> tuple[str, ...]:
         """Return repositories to mount a blob from; none if everything is to be sent."""

@@ -79,7 +79,7 @@ def final_documents(
             packed |= _packed_layers(each)
         digests = [each.source.digest for each in plan.documents]
         end = digests.index(plan.root.digest) + 1
-        originals = [_original(each) for each in plan.documents[:end]]
+        originals = [original_node(each) for each in plan.documents[:end]]
         nodes[:end] = rewrite(originals, packed, plan.rewrite, read)
     return list(zip(plan.documents, nodes, strict=True))
 
@@ -90,7 +90,8 @@ def _node(document: PlannedDocument) -> Node:
     return Node(target, parse(document.raw, target.media_type))
 
 
-def _original(document: PlannedDocument) -> Node:
+def original_node(document: PlannedDocument) -> Node:
+    """Return a document as it is at the source."""
     return Node(document.source, parse(document.original, document.source.media_type))
 
 

@@ -69,10 +69,12 @@ class LayerProgress:
     _queued = Status.PULLING
     _moving = Status.DOWNLOADING
     _received = Status.VERIFYING
+    _skipped = Status.EXISTS
 
     def __init__(self, emitter: Emitter) -> None:
         self._emitter = emitter
         self._reported: dict[Digest, float] = {}
+        self._packed: dict[Digest, float] = {}
         self._unreported: dict[Digest, int] = {}
         self._waited: dict[Digest, tuple[int, float]] = {}
 
@@ -140,27 +142,6 @@ class LayerProgress:
         self._emitter.emit(Status.DOWNLOADED, layer.digest, current=size, total=size)
         self._emitter.emit(Status.COMPLETE, layer.digest, current=size, total=size)
 
-
-class SinkProgress(LayerProgress):
-    """Reports the layers that a plan writes to a sink.
-
-    Args:
-        emitter: Gets the events.
-        remote: Whether the sink is a registry, to which layers are pushed.
-    """
-
-    _queued = Status.PREPARING
-
-    def __init__(self, emitter: Emitter, *, remote: bool) -> None:
-        super().__init__(emitter)
-        self._moving = self._received = Status.PUSHING if remote else Status.COPYING
-        self._moved = Status.PUSHED if remote else Status.COPIED
-        self._packed: dict[Digest, float] = {}
-
-    def report_plan(self, message: str, plan: Mapping[str, Any]) -> None:
-        """Report what is going to be written, before the first layer."""
-        self._emitter.emit(Status.PLANNED, message=message, plan=plan)
-
     def report_packing(self, layer: Descriptor, current: int) -> None:
         """Report bytes of the source that were packed anew, at most once in `INTERVAL`."""
         now = time.monotonic()
@@ -181,7 +162,28 @@ class SinkProgress(LayerProgress):
         """Report a layer that the sink has."""
         if layer is not None:
             size = layer.size or 0
-            self._emitter.emit(Status.SKIPPED, layer.digest, current=size, total=layer.size)
+            self._emitter.emit(self._skipped, layer.digest, current=size, total=layer.size)
+
+
+class SinkProgress(LayerProgress):
+    """Reports the layers that a plan writes to a sink.
+
+    Args:
+        emitter: Gets the events.
+        remote: Whether the sink is a registry, to which layers are pushed.
+    """
+
+    _queued = Status.PREPARING
+    _skipped = Status.SKIPPED
+
+    def __init__(self, emitter: Emitter, *, remote: bool) -> None:
+        super().__init__(emitter)
+        self._moving = self._received = Status.PUSHING if remote else Status.COPYING
+        self._moved = Status.PUSHED if remote else Status.COPIED
+
+    def report_plan(self, message: str, plan: Mapping[str, Any]) -> None:
+        """Report what is going to be written, before the first layer."""
+        self._emitter.emit(Status.PLANNED, message=message, plan=plan)
 
     def complete(self, layer: Descriptor, receipt: Receipt) -> None:
         """Report a layer that is written."""
