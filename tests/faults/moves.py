@@ -20,7 +20,15 @@ from checking import blob_path, problems
 from rows import Run
 from target import REPOSITORY, TAG, TargetRegistry, served_problems, target_problems
 from wherry import Client
-from wherry.testing import Distribution, FakeRegistry, TcpProxy, find_binary, make_certificate
+from wherry.testing import (
+    Delay,
+    Distribution,
+    FakeRegistry,
+    Stall,
+    TcpProxy,
+    find_binary,
+    make_certificate,
+)
 from write_kinds import Do, Subject
 
 if TYPE_CHECKING:
@@ -34,7 +42,8 @@ if TYPE_CHECKING:
     Way = Literal["push", "copy"]
 
 STORED = "faults/app:t"  # the image in the store
-_TIMEOUT = 1.0
+_TIMEOUT = 1.0  # seconds without a byte, in runs in which the registry stops answering
+_LENIENT = 10.0  # seconds in other runs: a busy machine is not a fault
 _PATIENCE = 8  # attempts: a proxy may cut the first byte of several connections
 _AT_ONCE = 8
 
@@ -186,7 +195,9 @@ def _run(way: Way, kind: WriteKind, seed: int, image: BuiltImage) -> Run:
             proxy = stack.enter_context(TcpProxy(target.port))
             kind.network(proxy, chance)
             host, connections = proxy.host, proxy.connections
-        _move(run, kind, origin, f"docker://{host}/{REPOSITORY}:{TAG}", subject, image)
+        silent = any(isinstance(fault.action, Delay | Stall) for fault in faults)
+        timeout = _TIMEOUT if silent else _LENIENT
+        _move(run, kind, origin, f"docker://{host}/{REPOSITORY}:{TAG}", subject, image, timeout)
         run.faults = sum(fault.count for fault in faults) + (kind.change is not None)
         run.faults += sum(each.cut for each in connections)
         run.expect(run.faults > 0, "no fault occurred")
@@ -218,12 +229,13 @@ def _move(
     destination: str,
     subject: Subject,
     image: BuiltImage,
+    timeout: float,
 ) -> None:
     """Move the image; again, without faults, if an error was expected."""
     target = subject.target
     with Client(
         store=origin.store,
-        timeout=_TIMEOUT,
+        timeout=timeout,
         retries=_PATIENCE if kind.network else None,
         insecure=kind.tls,  # certificates are not tested here
     ) as client:
