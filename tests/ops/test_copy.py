@@ -11,7 +11,7 @@ import pytest
 
 import wherry
 from wherry.model.address import Address
-from wherry.ops.copy import destination_text
+from wherry.ops.destination import destination_text
 from wherry.testing import (
     FakeRegistry,
     Fault,

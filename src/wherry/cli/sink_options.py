@@ -145,7 +145,7 @@ class Sending(Record):
                 sys.stdout.write(f"{json.dumps(_object(result), indent=2)}\n")
                 continue
             for _ in result.names or ("",):  # a line for each name, as `pull` does
-                sys.stdout.write(f"{result.root.digest}\n")
+                sys.stdout.write(f"{result.v1_id or result.root.digest}\n")
         sys.stdout.flush()
 
 
@@ -167,11 +167,12 @@ class VerboseDisplay:
 def _object(result: CopyResult) -> dict[str, Any]:
     return {
         "destination": result.destination,
-        "digest": str(result.root.digest),
+        "digest": None if result.v1_id else str(result.root.digest),
         "mediaType": result.root.media_type or None,
         "size": result.root.size,
         "names": list(result.names),
         "sent": result.sent,
         "mounted": result.mounted,
         "notes": list(result.notes),
+        **({"v1Id": result.v1_id} if result.v1_id else {}),
     }

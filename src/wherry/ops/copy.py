@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from wherry.errors import InvalidReference, Unsupported, WherryError
+from wherry.errors import InvalidReference, WherryError
 from wherry.model.address import Address, Where
 from wherry.model.manifest import Index, Manifest
 from wherry.model.record import Record
 from wherry.ops.blob_memory import open_memory
 from wherry.ops.copy_source import open_copy_source
+from wherry.ops.destination import destination_text, names_of, repository_of
+from wherry.ops.legacy_push import advise_on_push, find_v1_push
 from wherry.ops.open_sink import open_sink
 from wherry.ops.platform_check import find_mismatch, read_stated_platform
 from wherry.transfer.blob_steps import Ends
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from wherry.ops.copy_choice import CopyChoice
     from wherry.ops.copy_source import CopySource
     from wherry.ops.open_source import Access
+    from wherry.ops.v1_push import V1Push
     from wherry.transfer.plan_values import CopyPlan
 
 
@@ -71,10 +74,7 @@ def copy(
     """
     root = None if ready is None else ready.root.digest
     with _open(source, destination, choice, access, root) as operation:
-        made = operation.plan()
-        if ready is not None:
-            made = made.replace(notes=tuple(dict.fromkeys((*ready.notes, *made.notes))))
-        return operation.execute(made)
+        return operation.run(() if ready is None else ready.notes)
 
 
 @contextlib.contextmanager
@@ -86,7 +86,7 @@ def _open(
     root: Digest | None = None,
     *,
     is_plan: bool = False,
-) -> Iterator[_Copy]:
+) -> Iterator[_Copy | V1Push]:
     """Open the places of a copy; ``is_plan`` fetches no layers."""
     with contextlib.ExitStack() as opened:
         events = opened.enter_context(queued(access.listener, access.cancel))
@@ -94,6 +94,10 @@ def _open(
         access = access.replace(listener=events)
         found = opened.enter_context(_open_source(source, choice, access, root, is_plan=is_plan))
         memory = opened.enter_context(open_memory(found, destination, access))
+        v1_push = find_v1_push(source, destination, choice, access, emitter, found, memory)
+        if v1_push is not None:
+            yield v1_push
+            return
         written = opened.enter_context(contextlib.ExitStack())
         sink = written.enter_context(
             open_sink(destination, access, choice, emitter, memory.sessions)
@@ -140,16 +144,25 @@ class _Copy(Record):
     sink: Sink
     finish: Callable[[], None]
 
+    def run(self, notes: tuple[str, ...] = ()) -> CopyResult:
+        """Plan the copy and carry it out; ``notes`` are those of an earlier plan."""
+        try:
+            made = self.plan()
+            return self.execute(made.replace(notes=tuple(dict.fromkeys((*notes, *made.notes)))))
+        except WherryError as error:
+            advise_on_push(error, self.destination, self.access)
+            raise
+
     def plan(self) -> CopyPlan:
         found, choice = self.found, self.choice
         request = CopyRequest(
             source=str(self.origin),
             destination=destination_text(self.destination),
-            names=_names(self.destination, choice.additional_tags),
+            names=names_of(self.destination, choice.additional_tags),
             wanted=found.wanted,
             referrers=choice.referrers,
             format=choice.format or "",
-            repository=_repository(self.destination),
+            repository=repository_of(self.destination),
             compression=choice.compression,
             packs_plain=found.reference is None and self.sink.remote,
             force=choice.force,
@@ -218,31 +231,6 @@ class _Copy(Record):
         tags = result.names if self.sink.remote else ()
         progress.report_done(result.root, tags, _done(ready, result, self.sink))
         return result
-
-
-def destination_text(destination: Address) -> str:
-    """Return a destination for people."""
-    if destination.where is Where.REGISTRY and destination.reference is not None:
-        text = destination.reference.familiar
-        if Address.parse(text, Where.REGISTRY).where is Where.REGISTRY:  # ``oci:latest`` is not
-            return text
-    return str(destination)
-
-
-def _names(destination: Address, more: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names to set at a destination; raises `Unsupported` for more than it takes."""
-    if destination.where is Where.REGISTRY:
-        reference = destination.reference
-        own = (reference.tag,) if reference is not None and reference.tag else ()
-        return tuple(dict.fromkeys((*own, *more)))
-    if more:
-        raise Unsupported("only a registry takes additional tags").within(str(destination))
-    return (destination.name,)
-
-
-def _repository(destination: Address) -> str:
-    """Return the path of a destination's repository."""
-    return destination.reference.path if destination.reference is not None else ""
 
 
 def _note_change(ready: CopyPlan, result: CopyResult, progress: SinkProgress) -> CopyResult:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from wherry.registry.session import Session
     from wherry.registry.v1_repository import V1Repository
 
+WARNING = (
+    "the registry is a legacy one: version 1 of the protocol does not authenticate the content"
+)
+
 
 def open_v1(
     session: Session,
@@ -49,9 +53,7 @@ def open_v1(
         raise error
     allowed = [endpoint for endpoint in session.hosts.endpoints(reference) if endpoint.legacy]
     if not allowed:
-        if may_help(error, reference.domain):
-            advice = f"if {reference.domain} is a legacy registry (protocol version 1): --legacy"
-            error.hint = "\n".join(filter(None, (error.hint, advice)))
+        advise(error, reference.domain)
         raise error
     from wherry.registry.v1_repository import V1Repository
 
@@ -70,9 +72,7 @@ def open_v1(
         raise
     except WherryError as other:
         raise choose_error(error, other) from None
-    emitter.warn(
-        "the registry is a legacy one: version 1 of the protocol does not authenticate the content"
-    )
+    emitter.warn(WARNING)
     return repository
 
 
@@ -97,3 +97,10 @@ def open_v1_image(
     return open_v1(
         access.session(), reference, error, access.listener, access.cancel, served=served
     )
+
+
+def advise(error: WherryError, host: str) -> None:
+    """Add how to allow v1 to the hint of an error, if that may help."""
+    if may_help(error, host):
+        advice = f"if {host} is a legacy registry (protocol version 1): --legacy"
+        error.hint = "\n".join(filter(None, (error.hint, advice)))

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from wherry.ops.copy_choice import CopyChoice
     from wherry.ops.open_source import Access
     from wherry.registry.repository_sink import RepositorySink
-    from wherry.registry.upload_options import SavedSessions
+    from wherry.registry.session import Session
+    from wherry.registry.upload_options import SavedSessions, UploadOptions
     from wherry.transfer.progress import Emitter
 
 
@@ -66,11 +67,20 @@ def _open_repository(
     sessions: SavedSessions | None,
 ) -> RepositorySink:
     from wherry.registry.repository_sink import RepositorySink
-    from wherry.registry.upload_options import UploadOptions
 
     assert address.reference is not None  # noqa: S101 - `Address.parse` sees to it
     session = access.session()
-    options = UploadOptions(
+    options = upload_options(session, choice, emitter, sessions)
+    return RepositorySink(session, address.reference, options, access.cancel)
+
+
+def upload_options(
+    session: Session, choice: CopyChoice, emitter: Emitter, sessions: SavedSessions | None = None
+) -> UploadOptions:
+    """Return what the uploads of a copy share; see `open_sink`."""
+    from wherry.registry.upload_options import UploadOptions
+
+    return UploadOptions(
         policy=choice.copy.policy,
         pauses=session.upload_pauses,
         sessions=sessions,
@@ -78,7 +88,6 @@ def _open_repository(
         on_retry=emitter.report_retry,
         note=emitter.note,
     )
-    return RepositorySink(session, address.reference, options, access.cancel)
 
 
 @contextlib.contextmanager

@@ -125,7 +125,7 @@ class V1Session:
                 raise
             with self._lock:
                 self._token, self.endpoints = token, endpoints
-                self._list_call = call if call.method == "GET" else None
+                self._list_call = call
         return response
 
     def send(self, endpoint: Endpoint, call: Call, cancel: CancelToken) -> HttpResponse:
@@ -150,7 +150,7 @@ class V1Session:
             call = call.replace(public_only=self._public_only)
         token = self._token
         response = self._send(endpoint, call, token, cancel)
-        if response.status == _UNAUTHORIZED and call.stream is None and token is not None:
+        if response.status == _UNAUTHORIZED and token is not None:
             response = self._send_with_renewed_token(endpoint, call, token, response, cancel)
         if response.status == _UNAUTHORIZED:
             raise self._refusal(endpoint, call, response)
@@ -251,14 +251,13 @@ class V1Session:
         response = self._send(endpoint, call, None if found is None else found.basic, cancel)
         if response.status != _UNAUTHORIZED:
             return response
-        if call.stream is None:
-            if found is not None:
-                self._session.credentials.forget()  # a helper may have others by now
-            other = self._credentials(endpoint, cancel)
-            if other is not None and other != found:
-                response.drain()
-                self._asks_basic.add(endpoint.host)
-                response = self._send(endpoint, call, other.basic, cancel)
+        if found is not None:
+            self._session.credentials.forget()  # a helper may have others by now
+        other = self._credentials(endpoint, cancel)
+        if other is not None and other != found:
+            response.drain()
+            self._asks_basic.add(endpoint.host)
+            response = self._send(endpoint, call, other.basic, cancel)
         if response.status == _UNAUTHORIZED:
             raise self._refusal(endpoint, call, response)
         return response

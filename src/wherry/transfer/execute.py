@@ -48,6 +48,8 @@ class CopyResult(Record):
         sent: Bytes of blobs that were sent.
         mounted: Bytes of blobs that were mounted.
         notes: Digests that changed, and why.
+        v1_id: The id of the image in a version 1 registry, which has no digests. ``root`` is then
+            the manifest at the source.
     """
 
     destination: str
@@ -56,6 +58,7 @@ class CopyResult(Record):
     sent: int = 0
     mounted: int = 0
     notes: tuple[str, ...] = ()
+    v1_id: str = ""
 
 
 def execute(

@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 SPLITTABLE = 8 * 2**20  # least bytes of a blob that is fetched over several connections
 
 
-class BlobMover:
-    """Moves the configs and layers of one operation. Thread-safe for different blobs.
+class BlobOpener:
+    """Opens the configs and layers of one operation. Thread-safe.
 
     Args:
         source: Has the blobs.
-        sink: Gets them.
         options: When to retry, and over how many connections to fetch.
         progress: Is told of layers, and of retries of configs.
         blobs: All blobs of the operation.
@@ -35,13 +34,11 @@ class BlobMover:
     def __init__(
         self,
         source: Source,
-        sink: BlobSink,
         options: CopyOptions,
         progress: LayerProgress,
         blobs: Iterable[Descriptor],
     ) -> None:
         self._source = source
-        self._sink = sink
         self._policy = options.policy
         self._progress = progress
         self._splitter: ParallelDownloads | None = None
@@ -64,6 +61,29 @@ class BlobMover:
         if self._splitter is not None and (blob.size or 0) >= SPLITTABLE:
             return self._splitter.blob(blob, self._policy, cancel, tell)
         return resuming_blob(source, blob, self._policy, cancel, tell)
+
+
+class BlobMover(BlobOpener):
+    """Moves the configs and layers of one operation. Thread-safe for different blobs.
+
+    Args:
+        source: Has the blobs.
+        sink: Gets them.
+        options: As for `BlobOpener`.
+        progress: As for `BlobOpener`.
+        blobs: As for `BlobOpener`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        sink: BlobSink,
+        options: CopyOptions,
+        progress: LayerProgress,
+        blobs: Iterable[Descriptor],
+    ) -> None:
+        super().__init__(source, options, progress, blobs)
+        self._sink = sink
 
     def put(
         self,

@@ -25,6 +25,8 @@ def summarize(plan: CopyPlan) -> str:
     names = count(len(plan.names), "name" if _LOCAL.match(plan.destination) else "tag")
     if plan.is_current:
         return f"the image is there; {names} to set" if plan.names else "the image is there"
+    if plan.is_v1:
+        return f"{_layers(plan.blobs, 'send')}; {names}"
     existing = len(plan.documents) - len(plan.writes)
     documents = count(len(plan.documents), "document")
     there = f" ({existing} there)" if existing else ""
@@ -40,7 +42,7 @@ def summarize_layers(plan: CopyPlan) -> str:
         return "the image is there"
     configs = {document.config for document in plan.documents}
     layers = [step for step in plan.blobs if step.source.digest not in configs]
-    images = "" if len(plan.documents) == 1 else f"{_images(plan)}, "
+    images = "" if plan.is_v1 or len(plan.documents) == 1 else f"{_images(plan)}, "
     return images + _layers(layers, "write" if _LOCAL.match(plan.destination) else "send")
 
 

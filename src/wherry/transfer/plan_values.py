@@ -190,6 +190,8 @@ class CopyPlan(Record):
         notes: What a user should know: digests that change and why.
         is_current: Whether the destination has the root already. Then only names are left.
         current_names: The names that stand for the root already.
+        is_v1: Whether the destination is a version 1 registry. Then there are no documents, and
+            a step for each image of the chain, bottom first.
     """
 
     source: str
@@ -202,6 +204,7 @@ class CopyPlan(Record):
     notes: tuple[str, ...] = ()
     is_current: bool = False
     current_names: tuple[str, ...] = ()
+    is_v1: bool = False
 
     @property
     def skips(self) -> tuple[Skip, ...]:
@@ -240,4 +243,5 @@ class CopyPlan(Record):
             "names": [{"name": each.name, "root": str(each.root)} for each in self.names],
             "notes": list(self.notes),
             "bytesToMove": self.bytes_to_move,
+            **({"v1": True} if self.is_v1 else {}),
         }

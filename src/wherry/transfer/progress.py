@@ -195,6 +195,10 @@ class SinkProgress(LayerProgress):
         """Report that the names stand for ``root``."""
         for name in names or ("",):
             self._emitter.emit(Status.DIGEST, root.digest, total=root.size, message=name)
+        self.report_end(message)
+
+    def report_end(self, message: str) -> None:
+        """Report what the operation has done."""
         self._emitter.emit(Status.DONE, message=message)
 
 

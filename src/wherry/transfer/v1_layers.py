@@ -89,10 +89,17 @@ class LayerPreparation(Record):
         on_content: Callable[[memoryview], None],
         opened: contextlib.ExitStack,
     ) -> Blob:
-        """Read a layer to its end, and return what is to be sent."""
+        """Read a layer to its end, and return what is to be sent, with its true size."""
         if compression is None and not self.copies:
-            verify_layer(layer, diff_id, self.cancel, on_bytes, on_content)
-            return layer
+            size = 0
+
+            def count(read: int) -> None:
+                nonlocal size
+                size = read
+                on_bytes(read)
+
+            verify_layer(layer, diff_id, self.cancel, count, on_content)
+            return layer.replace(descriptor=layer.descriptor._replace(size=size), exact=True)
         spool = opened.enter_context(self.spool())
         if compression is None:
             copy = CopyingSpool(spool)
