@@ -67,6 +67,7 @@ _GROUPS = {
         "load": "Load images from an archive into the store.",
         "import": "Make an image from a tar or directory.",
         "unpack": "Unpack the files of an image into a directory.",
+        "export": "Write the files of an image as one tar.",
     },
     "Access": {
         "login": "Check credentials for a registry and store them.",

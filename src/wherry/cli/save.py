@@ -93,7 +93,7 @@ def command(
     display = progress_display("auto", quiet=quiet)
     store = options.store()
     try:
-        with make_client(options, store, registry) as client, _open_output(output) as target:
+        with make_client(options, store, registry) as client, open_output(output) as target:
             client.save(
                 addresses,
                 target,
@@ -109,7 +109,7 @@ def command(
     store.close()
 
 
-def _open_output(output: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
+def open_output(output: str) -> contextlib.AbstractContextManager[str | BinaryIO]:
     """Return the path, or for ``-`` an unbuffered stream to standard output."""
     if output != "-":
         return contextlib.nullcontext(output)

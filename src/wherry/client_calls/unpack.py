@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import wherry
 from wherry._context import public_call
@@ -15,7 +16,7 @@ from wherry.model.platform import Platform
 
 
 class UnpackCalls(ClientCalls):
-    """Write the file systems of images."""
+    """Write the file systems of images: as a directory, or as one tar."""
 
     @public_call
     def unpack(
@@ -65,3 +66,46 @@ class UnpackCalls(ClientCalls):
         )
         access, wanted = self._context.prepare_read(store, platform, on_event, cancel)
         return unpack(as_address(address), Path(directory), wanted, options, access)
+
+    @public_call
+    def export(
+        self,
+        address: str | Address,
+        output: str | os.PathLike[str] | BinaryIO,
+        *,
+        store: wherry.types.StoreOrPath | None = None,
+        platform: str | Platform | None = None,
+        keep_dirlinks: bool = False,
+        max_size: int | None = None,
+        max_files: int | None = None,
+        on_event: Listener = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Write the files of an image as one tar, sorted by path.
+
+        The same image always gives the same bytes. All layers are verified before the first byte
+        is written. Their decompressed content waits in temporary files.
+
+        Args:
+            address: The image.
+            output: A path, whose file is complete when it gets its name, or a binary file that
+                is open for writing, such as a pipe.
+            keep_dirlinks: As for `unpack`.
+            max_size: As for `unpack`.
+            max_files: As for `unpack`.
+
+        Raises:
+            UnsafeArchive: A layer leads out of the root, or the image is too large.
+        """
+        from wherry.ops.export import export
+        from wherry.ops.unpack_options import UnpackOptions
+
+        options = UnpackOptions.build(
+            self._context.settings,
+            keeps_dirlinks=keep_dirlinks,
+            size=max_size,
+            files=max_files,
+        )
+        target = Path(output) if isinstance(output, str | os.PathLike) else output
+        access, wanted = self._context.prepare_read(store, platform, on_event, cancel)
+        export(as_address(address), target, wanted, options, access)

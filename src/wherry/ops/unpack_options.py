@@ -36,11 +36,11 @@ class UnpackOptions(Record):
         cls,
         settings: TransferSettings,
         *,
-        replaces: bool,
-        records_owners: bool,
-        keeps_dirlinks: bool,
-        size: int | None,
-        files: int | None,
+        replaces: bool = False,
+        records_owners: bool = False,
+        keeps_dirlinks: bool = False,
+        size: int | None = None,
+        files: int | None = None,
     ) -> UnpackOptions:
         """Make the options that the arguments of a call ask for."""
         owners = Owners(sets=os.geteuid() == 0 and not records_owners, records=records_owners)

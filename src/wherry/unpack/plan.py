@@ -16,6 +16,7 @@ from wherry.unpack.tree import (
     ROOT,
     Directory,
     Leaf,
+    Origin,
     Path,
     Place,
     Symlink,
@@ -66,6 +67,10 @@ class Planner:
     The attributes of directories are not operations: they are set at the end, from the tree,
     since each operation changes the time of a directory.
 
+    Attributes:
+        root: The tree.
+        number: The number of the last entry in its layer, from 1.
+
     Args:
         keeps_dirlinks: Whether an entry for a directory leaves a link to a directory as it is,
             where the name has one; otherwise the directory replaces the link.
@@ -75,14 +80,14 @@ class Planner:
         self.root = Directory(0)
         self._keeps_dirlinks = keeps_dirlinks
         self._layer = 0
-        self._number = 0
+        self.number = 0
         self._parent: tuple[bytes, Place] | None = None  # of the last entry
         self._operations: list[Operation] = []
 
     def begin_layer(self) -> None:
         """Go on to the next layer."""
         self._layer += 1
-        self._number = 0
+        self.number = 0
         self._parent = None
 
     def plan(self, entry: Entry) -> list[Operation]:
@@ -93,7 +98,7 @@ class Planner:
         """
         operations: list[Operation] = []
         self._operations = operations
-        self._number += 1
+        self.number += 1
         above, _, last = entry.name.rpartition(b"/")
         if last.startswith(_WHITEOUT):
             self._apply_whiteout(above, last, entry)
@@ -127,11 +132,12 @@ class Planner:
         if entry.kind is HARDLINK:
             self._add_hard_link(parent, path, there, entry)
             return
-        node: Node = Leaf(self._layer, self._number)
+        origin = Origin(self._layer, self.number)
+        node: Node = Leaf(self._layer, origin)
         if entry.kind is SYMLINK:
             if not entry.link or len(entry.link) > MAX_PATH:
                 raise UnsafeArchive("a link to an invalid name", member=shown(entry.name))
-            node = Symlink(entry.link, self._layer, self._number)
+            node = Symlink(entry.link, self._layer, origin)
         self._remove(parent.directory, path, there)
         parent.directory.children[name] = node
         self._operations.append(Make(path, entry))

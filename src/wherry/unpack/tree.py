@@ -37,19 +37,29 @@ class Directory:
         self.attributes: Attributes | None = None
 
 
+class Origin(NamedTuple):
+    """Where a file comes from: a layer, and the number of an entry in it, both from 1."""
+
+    layer: int
+    number: int
+
+
 class Symlink(NamedTuple):
-    """A symbolic link, the layer that wrote it, and its number among the layer's entries."""
+    """A symbolic link, the layer that gave it this name, and the entry that made it."""
 
     target: bytes
     layer: int
-    number: int
+    origin: Origin
 
 
 class Leaf(NamedTuple):
-    """A file, a device or a fifo, the layer that wrote it, and its number in the layer."""
+    """A file, a device or a fifo, the layer that gave it this name, and the entry that made it.
+
+    Names of one file have the same origin.
+    """
 
     layer: int
-    number: int
+    origin: Origin
 
 
 Node: TypeAlias = Directory | Symlink | Leaf

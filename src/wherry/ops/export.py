@@ -1,0 +1,186 @@
+"""Write the merged file system of an image as one tar."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from wherry.archive.write_errors import check_parent, translate_write_errors
+from wherry.content.output import whole_file
+from wherry.content.verify import RawLimit, layer_name
+from wherry.errors import IntegrityError, UnsafeArchive, Unsupported
+from wherry.ops.open_layers import open_layers
+from wherry.transfer.progress import Emitter
+from wherry.unpack.layer_feed import LayerFeed
+from wherry.unpack.layer_reader import LayerReader
+from wherry.unpack.merged import Merger
+from wherry.unpack.tar_entries import read_entries
+from wherry.unpack.tar_output import BLOCK, END, header
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from wherry.content.cancel import CancelToken
+    from wherry.model.address import Address
+    from wherry.ops.documents import PlatformChoice
+    from wherry.ops.open_source import Access
+    from wherry.ops.unpack_options import UnpackOptions
+    from wherry.unpack.merged import MergedFile
+    from wherry.unpack.unpack_layers import PackedLayer
+
+_CHUNK = 2**20
+_BUFFER = 2**20
+
+
+def export(
+    address: Address,
+    target: Path | BinaryIO,
+    wanted: PlatformChoice,
+    options: UnpackOptions,
+    access: Access,
+) -> None:
+    """Write the files of an image as one tar, sorted by path.
+
+    Args:
+        address: The image.
+        target: A path, whose file is complete when it gets its name, or a stream.
+        wanted: The platform.
+        options: How layers are fetched, and the limits.
+        access: What opening the image takes.
+
+    Raises:
+        StoreError: The target cannot be written.
+        WherryError: As `export_pieces`.
+    """
+    if not isinstance(target, Path):
+        pieces = export_pieces(address, wanted, options, access)
+        with contextlib.closing(pieces), translate_write_errors("the output"):
+            target.writelines(pieces)
+            target.flush()
+        return
+    check_parent(target)
+    pieces = export_pieces(address, wanted, options, access, target.parent)
+    with (
+        contextlib.closing(pieces),
+        translate_write_errors(target),
+        whole_file(target) as descriptor,
+        os.fdopen(descriptor, "wb", _BUFFER, closefd=False) as file,
+    ):
+        file.writelines(pieces)
+
+
+def export_pieces(
+    address: Address,
+    wanted: PlatformChoice,
+    options: UnpackOptions,
+    access: Access,
+    directory: Path | None = None,
+) -> Generator[bytes]:
+    """Yield the files of an image as one tar, sorted by path.
+
+    The same image always gives the same bytes. All layers are read and verified first. Their
+    decompressed content waits in temporary files in ``directory``, since an upper layer may
+    remove or replace it.
+
+    Raises:
+        IntegrityError: A layer is damaged; nothing was yielded.
+        UnsafeArchive: A layer has an entry that leads outside of the root.
+        WherryError: The image cannot be read.
+    """
+    directory = directory or Path(tempfile.gettempdir())
+    emitter = Emitter(access.listener, str(address))
+    with (
+        open_layers(address, wanted, directory, options.copy, emitter, access) as image,
+        contextlib.ExitStack() as opened,
+    ):
+        merger = Merger(keeps_dirlinks=options.keeps_dirlinks)
+        contents = []
+        for layer in image.layers:
+            file = opened.enter_context(tempfile.TemporaryFile(dir=directory))
+            contents.append(file.fileno())
+            read_layer(layer, merger, access.cancel, file.fileno())
+        for found in _limited(merger.files(), options):
+            access.cancel.check()
+            yield header(found.entry if found.path else found.entry._replace(name=b"."))
+            if found.entry.size and found.origin is not None:
+                yield from _content(found, contents[found.origin.layer - 1])
+                yield bytes(-found.entry.size % BLOCK)
+        yield END
+
+
+def read_layer(
+    layer: PackedLayer, merger: Merger, cancel: CancelToken, content: int | None = None
+) -> None:
+    """Verify and merge a layer; write what it decompresses to, to a file if there is one."""
+    merger.begin_layer()
+    limit = RawLimit().of(layer.size)
+    try:
+        with layer.open() as source, LayerFeed(source, layer.diff_id, cancel, limit) as feed:
+            next_piece = feed.next_piece if content is None else _kept(feed.next_piece, content)
+            reader = LayerReader(next_piece)
+            for entry in read_entries(reader):
+                merger.add(entry, reader)
+    except (IntegrityError, Unsupported) as error:
+        raise error.within(layer_name(layer.digest)) from error.__cause__
+
+
+def _kept(next_piece: Callable[[], memoryview], file: int) -> Callable[[], memoryview]:
+    """Return a function that writes each piece to a file before it returns the piece."""
+
+    def read() -> memoryview:
+        piece = next_piece()
+        left = piece
+        while left:
+            left = left[os.write(file, left) :]
+        return piece
+
+    return read
+
+
+def _limited(files: Iterator[MergedFile], options: UnpackOptions) -> Iterator[MergedFile]:
+    """Yield files; raise `UnsafeArchive` for more than the limits allow."""
+    size, count = options.limits.size, options.limits.files
+    for file in files:
+        size -= file.entry.size
+        count -= 1
+        if size < 0 or count < 0:
+            what, hint = ("content", "--max-size") if size < 0 else ("files", "--max-files")
+            raise UnsafeArchive(
+                f"the image has more {what} than is allowed",
+                member=os.fsdecode(file.entry.name),
+                hint=hint,
+            )
+        yield file
+
+
+def _content(file: MergedFile, source: int) -> Iterator[bytes]:
+    """Yield the content of a file, with zeros for its holes."""
+    entry, at = file.entry, file.offset
+    if entry.extents is None:
+        yield from _range(source, at, entry.size)
+        return
+    written = 0
+    for extent in entry.extents:
+        yield from _zeros(extent.offset - written)
+        yield from _range(source, at, extent.size)
+        at += extent.size
+        written = extent.offset + extent.size
+    yield from _zeros(entry.size - written)
+
+
+def _range(source: int, at: int, size: int) -> Iterator[bytes]:
+    while size > 0:
+        data = os.pread(source, min(size, _CHUNK), at)
+        yield data
+        at += len(data)
+        size -= len(data)
+
+
+def _zeros(size: int) -> Iterator[bytes]:
+    chunk = bytes(min(size, _CHUNK))
+    while size > 0:
+        yield chunk[:size]
+        size -= len(chunk)

@@ -1,0 +1,132 @@
+"""The layers of an image to unpack, wherever the image is."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING
+
+from wherry.content.protocols import StreamReader
+from wherry.content.verify import check_layer_count
+from wherry.errors import NotFound
+from wherry.model.address import Where
+from wherry.model.record import Record
+from wherry.ops.documents import choose, read_parsed_config
+from wherry.ops.open_source import open_image
+from wherry.transfer.graph import check_layers
+from wherry.transfer.progress import LayerProgress
+from wherry.unpack.unpack_layers import PackedLayer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import RawStream, Source
+    from wherry.model.address import Address
+    from wherry.model.config import ImageConfig
+    from wherry.model.descriptor import Descriptor
+    from wherry.model.digest import Digest
+    from wherry.ops.documents import PlatformChoice
+    from wherry.ops.open_source import Access, SourceImage
+    from wherry.transfer.copy_options import CopyOptions
+    from wherry.transfer.graph import Selection
+    from wherry.transfer.progress import Emitter
+
+
+class ImageLayers(Record):
+    """An image whose layers can be read.
+
+    Attributes:
+        digest: The digest of the manifest.
+        config: The config.
+        layers: The layers, bottom first.
+    """
+
+    digest: Digest
+    config: ImageConfig
+    layers: tuple[PackedLayer, ...]
+
+
+@contextlib.contextmanager
+def open_layers(
+    address: Address,
+    wanted: PlatformChoice,
+    directory: Path,
+    options: CopyOptions,
+    emitter: Emitter,
+    access: Access,
+) -> Iterator[ImageLayers]:
+    """Yield an image; the layers of one in a registry are fetched during the block.
+
+    Args:
+        address: The image.
+        wanted: The platform.
+        directory: Where layers of a registry are kept, in files without names.
+        options: How they are fetched.
+        emitter: Is told of them.
+        access: What opening the image takes.
+
+    Raises:
+        NotFound: There is no such image.
+        Unsupported: A layer cannot be read.
+        WherryError: The image cannot be read.
+    """
+    with _open(address, access) as image, contextlib.ExitStack() as held:
+        if image.store is not None:
+            held.enter_context(image.store.hold(image.digest))
+        chosen = choose(image, wanted)
+        check_layers(chosen)
+        config = read_parsed_config(image, chosen)
+        diff_ids: tuple[Digest | None, ...] = (None,) * len(chosen.layers)
+        if chosen.config is not None:  # schema1 has no DiffIDs
+            check_layer_count(config, len(chosen.layers))
+            diff_ids = tuple(config.diff_ids)
+        with _opener(image, chosen, directory, options, emitter, access.cancel) as open_layer:
+            layers = tuple(
+                PackedLayer(layer.digest, diff_id, partial(open_layer, layer), layer.size or 0)
+                for layer, diff_id in zip(chosen.layers, diff_ids, strict=True)
+            )
+            yield ImageLayers(chosen.digest, config, layers)
+
+
+@contextlib.contextmanager
+def _open(address: Address, access: Access) -> Iterator[SourceImage]:
+    """Open an image; the error for one that the store lacks tells how to name a registry's."""
+    try:
+        with open_image(address, access) as image:
+            yield image
+    except NotFound as error:
+        if address.where is Where.STORE and address.given is not None:
+            error.hint = f"an image of a registry: docker://{address.name}"
+        raise
+
+
+@contextlib.contextmanager
+def _opener(
+    image: SourceImage,
+    chosen: Selection,
+    directory: Path,
+    options: CopyOptions,
+    emitter: Emitter,
+    cancel: CancelToken,
+) -> Iterator[Callable[[Descriptor], AbstractContextManager[RawStream]]]:
+    """Yield the function that opens a layer."""
+    if not image.source.remote:
+        yield partial(_open_local, image.source, cancel)
+        return
+    from wherry.ops.layer_spool import spooled_layers
+
+    progress = LayerProgress(emitter)
+    with spooled_layers(image.source, chosen.layers, directory, options, progress, cancel) as spool:
+        yield lambda layer: spool.open(layer.digest)
+
+
+@contextlib.contextmanager
+def _open_local(source: Source, cancel: CancelToken, layer: Descriptor) -> Iterator[RawStream]:
+    opened = source.open(layer, 0, cancel)
+    try:
+        yield StreamReader(opened.stream)
+    finally:
+        opened.stream.close()

@@ -1,0 +1,149 @@
+"""The merged file system of an image as one tar."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from trees import LAYERS, describe, member, tar
+from wherry.errors import IntegrityError, NotFound, UnsafeArchive
+from wherry.testing import build_image, layout_files, tar_layer, write_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Wherry
+    from wherry import Client
+    from wherry.testing import FakeRegistry
+
+SPARSE_SIZE = 3 * 2**20
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> str:
+    write_files(tmp_path / "layout", layout_files({"x": build_image(LAYERS)}))
+    return f"oci:{tmp_path / 'layout'}:x"
+
+
+def test_tar_makes_the_tree_that_unpack_makes(client: Client, layout: str, tmp_path: Path) -> None:
+    client.unpack(layout, tmp_path / "unpacked")
+    client.export(layout, tmp_path / "e.tar")
+    (tmp_path / "extracted").mkdir()
+    options = ["--same-permissions", "--xattrs", "--xattrs-include=*"]
+    subprocess.run(
+        ["tar", "-C", tmp_path / "extracted", *options, "-xf", tmp_path / "e.tar"], check=True
+    )
+    ours, theirs = describe(tmp_path / "unpacked"), describe(tmp_path / "extracted")
+    for name in (b"", b"/run"):  # without an entry: the time is that of unpacking, or 1970
+        assert ours.pop(name)[:3] == theirs.pop(name)[:3]
+    assert ours == theirs
+
+
+def test_members_are_sorted_and_links_come_last(client: Client, tmp_path: Path) -> None:
+    layers = [
+        tar((member("z", mode=0o644), b"z"), (member("b/x", mode=0o644), b"x")),
+        tar(member("a", tarfile.LNKTYPE, linkname="z"), member("b.c", mode=0o600)),
+    ]
+    write_files(tmp_path / "layout", layout_files({"x": build_image(layers)}))
+    output = io.BytesIO()
+    client.export(f"oci:{tmp_path / 'layout'}:x", output)
+    output.seek(0)
+    with tarfile.open(fileobj=output) as made:
+        found = [(each.name, each.type, each.linkname) for each in made]
+        first = made.extractfile("a")
+        assert first is not None
+        assert first.read() == b"z"
+    assert found == [
+        (".", tarfile.DIRTYPE, ""),
+        ("a", tarfile.REGTYPE, ""),
+        ("b", tarfile.DIRTYPE, ""),
+        ("b/x", tarfile.REGTYPE, ""),
+        ("b.c", tarfile.REGTYPE, ""),
+        ("z", tarfile.LNKTYPE, "a"),
+    ]
+
+
+def test_large_numbers_and_long_names(client: Client, tmp_path: Path) -> None:
+    name = "d" * 120 + "/" + "é" * 60
+    pax = {"mtime": "-1.5", "SCHILY.xattr.user.k": "v"}
+    info = member(name, mode=0o644, uid=3_000_000, gid=4_000_000, pax_headers=pax)
+    link = member("l", tarfile.SYMTYPE, linkname="t" * 200)
+    write_files(tmp_path / "layout", layout_files({"x": build_image([tar((info, b"c"), link)])}))
+    output = io.BytesIO()
+    client.export(f"oci:{tmp_path / 'layout'}:x", output)
+    output.seek(0)
+    with tarfile.open(fileobj=output) as made:
+        found = made.getmember(name)
+        assert (found.uid, found.gid, found.mtime) == (3_000_000, 4_000_000, -1.5)
+        assert found.pax_headers["SCHILY.xattr.user.k"] == "v"
+        assert made.getmember("l").linkname == "t" * 200
+
+
+def test_sparse_files_are_written_with_their_holes(client: Client, tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.seek(SPARSE_SIZE // 2)
+        file.write(b"x" * 5000)
+        file.truncate(SPARSE_SIZE)
+    command = ["tar", "-C", str(tmp_path), "-cS", "--format=posix", "sparse"]
+    layer = subprocess.run(command, capture_output=True, check=True).stdout
+    write_files(tmp_path / "layout", layout_files({"x": build_image([layer])}))
+    output = io.BytesIO()
+    client.export(f"oci:{tmp_path / 'layout'}:x", output)
+    output.seek(0)
+    with tarfile.open(fileobj=output) as made:
+        found = made.extractfile("sparse")
+        assert found is not None
+        assert found.read() == (tmp_path / "sparse").read_bytes()
+
+
+def test_from_a_registry_and_the_store(client: Client, fake: FakeRegistry, tmp_path: Path) -> None:
+    fake.add_image("app", build_image(LAYERS), "1")
+    name = f"{fake.host}/app:1"
+    client.export(name, tmp_path / "remote.tar")
+    assert not list(client.store.images())
+    client.pull(name)
+    client.export(f"store:{name}", tmp_path / "stored.tar")
+    assert (tmp_path / "remote.tar").read_bytes() == (tmp_path / "stored.tar").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        build_image(LAYERS, diff_ids=[f"sha256:{'0' * 64}"] * 2),
+        build_image([tar_layer({"../x": b"x"})]),
+    ],
+)
+def test_nothing_is_written_of_a_bad_image(client: Client, tmp_path: Path, image: object) -> None:
+    write_files(tmp_path / "layout", layout_files({"x": image}))  # type: ignore[dict-item]
+    place = tmp_path / "place"
+    place.mkdir()
+    output = io.BytesIO()
+    for target in (place / "e.tar", output):
+        with pytest.raises(IntegrityError):
+            client.export(f"oci:{tmp_path / 'layout'}:x", target)
+    assert list(place.iterdir()) == []
+    assert output.getvalue() == b""
+
+
+def test_limits_and_places(client: Client, layout: str, tmp_path: Path) -> None:
+    with pytest.raises(UnsafeArchive, match="more files than"):
+        client.export(layout, tmp_path / "e.tar", max_files=3)
+    with pytest.raises(UnsafeArchive, match="more content than"):
+        client.export(layout, tmp_path / "e.tar", max_size=3)
+    assert not (tmp_path / "e.tar").exists()
+    with pytest.raises(NotFound):
+        client.export(layout, tmp_path / "no" / "e.tar")
+
+
+def test_the_command(wherry: Wherry, layout: str, tmp_path: Path) -> None:
+    done = wherry("export", layout, "-o", str(tmp_path / "e.tar"))
+    assert (done.returncode, done.stdout) == (0, "")
+    with tarfile.open(tmp_path / "e.tar") as made:
+        assert "etc/passwd" in made.getnames()
+    missing = wherry("export", "nothing", "-o", str(tmp_path / "x.tar"))
+    assert missing.returncode == 3
+    assert "docker://nothing" in missing.stderr
