@@ -78,8 +78,9 @@ def test_v1_is_tried_only_after_errors_of_a_registry_that_may_not_speak_v2(
 
 # From the least to the most important; the errors of one line have the same weight.
 WEIGHTS = (
+    [NO_PATH],
     [REFUSED],
-    [PAGE, NO_PATH, status(405), status(501)],
+    [PAGE, status(405), status(501)],
     [LIMITED, InvalidDocument("no list"), status(400), status(500), status(503)],
     [NO_NAME, NO_TAG],
     [NO_CREDENTIALS, FORBIDDEN],

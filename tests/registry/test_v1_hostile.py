@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from wherry import Client, Store
 from wherry.errors import IntegrityError, InvalidDocument, NetworkError, Unsupported, WherryError
 from wherry.registry.v1_answers import MAX_ANCESTRY
 from wherry.testing import (
@@ -224,3 +225,24 @@ def test_a_redirect_that_answers_as_an_index(legacy: Open, registry: FakeV1Regis
         assert all(
             {"authorization", "cookie"}.isdisjoint(each.headers) for each in registry.requests
         )
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize(
+    ("path", "header", "value", "message"),
+    [
+        ("_ping", "Set-Cookie", "a=" + "x" * 2**20, "the head of its answer is over 256 KiB"),
+        ("_ping", "Set-Cookie", "a=" + "x" * 5000, "sets a cookie of over 4 KiB"),
+        ("images$", "X-Docker-Token", "x" * 20_000, "its token is not text of at most 16 KiB"),
+        ("images$", "X-Docker-Endpoints", "a b", "names 'a b', which is not host"),
+        ("images$", "X-Docker-Endpoints", "h.example", "asked in plain http"),
+    ],
+)
+def test_a_pull_reports_it_and_not_that_version_2_is_missing(
+    store: Store, registry: FakeV1Registry, path: str, header: str, value: str, message: str
+) -> None:
+    registry.inject(Fault(SetHeader(header, value), path=path))
+    with Client(store=store, legacy=True) as client:
+        with pytest.raises(NetworkError, match=message):
+            client.pull(f"{registry.host}/acme/app:1")
+        assert not list(store.images())

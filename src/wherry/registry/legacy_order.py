@@ -70,12 +70,13 @@ def may_help(error: WherryError, host: str) -> bool:
 class _Weight(enum.IntEnum):
     """What an error says, from the least to the most important."""
 
-    UNREACHABLE = 0
-    OTHER_PROTOCOL = 1
-    FAILURE = 2
-    NOT_FOUND = 3
-    REFUSED = 4
-    OTHER_ERROR = 5
+    NO_PATH = 0
+    UNREACHABLE = 1
+    OTHER_PROTOCOL = 2
+    FAILURE = 3
+    NOT_FOUND = 4
+    REFUSED = 5
+    OTHER_ERROR = 6
 
 
 def choose_error(v2: WherryError, v1: WherryError) -> WherryError:
@@ -92,10 +93,11 @@ def choose_error(v2: WherryError, v1: WherryError) -> WherryError:
     4. A registry fails, asks to wait, or sends a document that does not parse.
     5. The host answers, but not by this protocol.
     6. The host does not answer.
+    7. A 404 by v2 without an error code: a v1 registry answers so to every path of v2.
     """
     v2_weight = _weigh(v2)
     if isinstance(v2, NotFound) and not v2.codes:
-        v2_weight = _Weight.OTHER_PROTOCOL
+        v2_weight = _Weight.NO_PATH
     return v1 if _weigh(v1) > v2_weight else v2
 
 

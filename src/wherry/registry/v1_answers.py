@@ -58,12 +58,6 @@ class V1Image(Record):
     size: int | None
 
 
-class UnreadableAnswer(InvalidDocument):
-    """A body that does not parse, which may have been damaged on the way."""
-
-    transient = True
-
-
 def read_ping(standalone: str, version: str, body: bytes) -> Ping:
     """Read the answer to ``_ping``: headers, and a body that only some registries send.
 
@@ -86,12 +80,19 @@ def _lenient_object(body: bytes) -> dict[str, Any]:
 
 
 def load_answer(raw: bytes, what: str) -> Any:
-    """Parse the JSON of an answer; raises `UnreadableAnswer`."""
+    """Parse the JSON of an answer.
+
+    Raises:
+        InvalidDocument: It has too many values, or does not parse. The latter error is transient:
+            the answer may have been damaged on the way.
+    """
     check_values(raw, what, MAX_LISTED)
     try:
         return json.loads(raw, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
-        raise UnreadableAnswer(f"{what} is not JSON") from None
+        error = InvalidDocument(f"{what} is not JSON")
+        error.transient = True
+        raise error from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -307,7 +307,9 @@ class V1Session:
         return response
 
     def _problem(self, problem: str, hint: str = "") -> NetworkError:
-        error = NetworkError(problem, host=self.index.name, transient=False, hint=hint)
+        error = NetworkError(
+            problem, host=self.index.name, transient=False, answered=True, hint=hint
+        )
         return error.within(f"{self.index.name}/{self.index.path}")
 
     def _private(self, url: str) -> NetworkError:
