@@ -143,29 +143,35 @@ class V1Uploads:
                 layer has changed; the image is not complete.
             RegistryError: The registry refuses the image.
         """
-        put = functools.partial(self._api.put_json, endpoint, image.id, image.json, self._cancel)
-        if not self._run(endpoint, put):
-            return False
-        sending = _LayerSending(image, self._cancel, on_bytes)
-        try:
-            is_new = self._run(endpoint, lambda: self._send_layer(endpoint, sending))
-        except SourceFailure as failure:
-            raise failure.error from failure.error.__cause__
-        if is_new:
-            put = functools.partial(
-                self._api.put_checksums,
-                endpoint,
-                image.id,
-                image.tar_sum,
-                sending.payload,
-                self._cancel,
-            )
-            is_new = self._run(endpoint, put)
+        is_new = self._send_new(endpoint, image, on_bytes)
         if not is_new and self._find(endpoint, image.id) is None:
             message = "it has the image, but not completely: another client may be sending it"
             error = NetworkError(message, host=endpoint.name, transient=False)
             raise error.within(self._name, f"image {image.id}")
         return is_new
+
+    def _send_new(
+        self, endpoint: Endpoint, image: V1Upload, on_bytes: Callable[[int], None]
+    ) -> bool:
+        """Send the parts of an image until the registry says that it has the image."""
+        put = functools.partial(self._api.put_json, endpoint, image.id, image.json, self._cancel)
+        if not self._run(endpoint, put):
+            return False
+        sending = _LayerSending(image, self._cancel, on_bytes)
+        try:
+            if not self._run(endpoint, lambda: self._send_layer(endpoint, sending)):
+                return False
+        except SourceFailure as failure:
+            raise failure.error from failure.error.__cause__
+        put = functools.partial(
+            self._api.put_checksums,
+            endpoint,
+            image.id,
+            image.tar_sum,
+            sending.payload,
+            self._cancel,
+        )
+        return self._run(endpoint, put)
 
     def _send_layer(self, endpoint: Endpoint, sending: _LayerSending) -> bool:
         image = sending.image
