@@ -160,9 +160,12 @@ def pull(
     credentials: tuple[str, str] | None = None,
     insecure: bool | None = None,
     schema1: Literal["allow", "deny"] | None = None,
+    legacy: bool | None = None,
 ) -> wherry.Image:
     """Pull one image with a client of its own; see `Client` and `Client.pull`."""
-    with Client(credentials=credentials, insecure=insecure, schema1=schema1) as client:
+    with Client(
+        credentials=credentials, insecure=insecure, schema1=schema1, legacy=legacy
+    ) as client:
         return client.pull(
             reference,
             store=store,

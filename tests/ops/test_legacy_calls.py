@@ -137,3 +137,23 @@ def test_a_cancelled_call_does_not_go_on_to_v1(
         client.tags(f"{registry.host}/acme/app", cancel=cancel)
     timer.join()
     assert not asked_v1(registry)
+
+
+@pytest.mark.parametrize("call", ["digest", "manifest", "raw_config", "platforms", "referrers"])
+def test_v1_has_no_manifests(registry: FakeV1Registry, client: wherry.Client, call: str) -> None:
+    with pytest.raises(wherry.Unsupported, match="v1 protocol, which has no manifests") as caught:
+        getattr(client, call)(f"{registry.host}/acme/app:t")
+    assert "wherry pull --legacy" in caught.value.hint
+    with pytest.raises(wherry.NotFound, match="NAME_UNKNOWN") as missing:
+        getattr(client, call)(f"{registry.host}/acme/other:t")
+    assert "--legacy" not in missing.value.hint
+
+
+@pytest.mark.parametrize("call", ["digest", "manifest", "config"])
+def test_calls_that_v1_cannot_answer_do_not_advise_it(
+    registry: FakeV1Registry, store: wherry.Store, call: str
+) -> None:
+    with wherry.Client(store=store, retries=1) as plain, pytest.raises(wherry.NotFound) as caught:
+        getattr(plain, call)(f"{registry.host}/acme/app:t")
+    assert "--legacy" not in caught.value.hint
+    assert not asked_v1(registry)

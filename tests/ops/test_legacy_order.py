@@ -187,7 +187,7 @@ CASES = (
     Case("404-401", Server(None, v1_users=True), DENIED),
     Case("404-404", Server(None, ""), NO_V1_IMAGES),
     Case("404-500", replace(FAILING_LIST, v2=None), V1_FAILS),
-    Case("404-cut", replace(NO_V1, v2=None), both(wherry.NotFound, "not found (404")),
+    Case("404-cut", replace(NO_V1, v2=None), both(wherry.NetworkError, "cut off")),
     Case("no-name-401", Server(v1_users=True), DENIED),
     Case(
         "no-name-403",

@@ -20,7 +20,7 @@ from wherry.ops.copy_choice import CopyChoice
 from wherry.ops.documents import PlatformChoice
 from wherry.ops.open_source import Access
 from wherry.ops.v1_copy_source import open_v1_copy_source, unplannable_v1_copy
-from wherry.ops.v1_read import history_v1, inspect_v1, unsupported_by_v1
+from wherry.ops.v1_read import history_v1, inspect_v1
 from wherry.store import LocalStore
 from wherry.testing import FakeV1Registry, Fault, FixedReply, Replace, build_v1_image, tar_layer
 from wherry.transfer.copy_options import CopyOptions
@@ -242,10 +242,3 @@ def test_a_copy_cannot_be_planned(registry: FakeV1Registry, repository: V1Reposi
     assert fetched(registry, "layer") == []
     with pytest.raises(NotFound):
         unplannable_v1_copy(repository, name(repository, ":other"))
-
-
-def test_what_a_v1_registry_does_not_have(repository: V1Repository) -> None:
-    error = unsupported_by_v1(name(repository), "referrers")
-    assert str(error).startswith(f"{repository.label}:t: ")
-    assert "has no referrers" in str(error)
-    assert "wherry pull --legacy" in error.hint

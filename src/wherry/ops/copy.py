@@ -14,6 +14,7 @@ from wherry.ops.copy_source import open_copy_source
 from wherry.ops.destination import destination_text, names_of, repository_of
 from wherry.ops.legacy_push import advise_on_push, find_v1_push
 from wherry.ops.open_sink import open_sink
+from wherry.ops.open_source import open_v1_image
 from wherry.ops.platform_check import find_mismatch, read_stated_platform
 from wherry.transfer.blob_steps import Ends
 from wherry.transfer.event_queue import queued
@@ -116,8 +117,6 @@ def _open_source(
         try:
             found = opened.enter_context(open_copy_source(source, choice, access, root))
         except WherryError as error:
-            from wherry.ops.legacy import open_v1_image
-
             repository = open_v1_image(source, access, error)
             from wherry.ops.v1_copy_source import open_v1_copy_source, unplannable_v1_copy
 

@@ -77,7 +77,7 @@ def open_copy_source(
             yield _in_registry(address.reference, choice, access, root)
         return
     with contextlib.ExitStack() as opened:
-        image = opened.enter_context(open_image(address, access, true_types=True))
+        image = opened.enter_context(open_image(address, access, true_types=True, tries_v1=True))
         if image.store is not None:
             opened.enter_context(image.store.hold(image.digest))
         if image.reference is not None:  # `Where.ANY`, and the store has no such image

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry.content.read_blob import read_blob
+from wherry.errors import WherryError
 from wherry.model.address import Where
 from wherry.model.manifest import Index, Manifest
 from wherry.model.platform import Platform
@@ -133,4 +134,11 @@ def get_digest(address: Address, access: Access, wanted: PlatformChoice) -> Dige
     plain = address.where is Where.REGISTRY and wanted.platform is None
     if not plain or reference is None or reference.digest is not None:
         return get_document(address, access, wanted)[0]
-    return open_repository(reference, access).resolve(reference).digest
+    try:
+        return open_repository(reference, access).resolve(reference).digest
+    except WherryError as error:
+        from wherry.ops.legacy import without_v1
+
+        raise without_v1(
+            access.session(), reference, error, access.listener, access.cancel
+        ) from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wherry.errors import WherryError
 from wherry.ops.documents import choose, read_parsed_config
 from wherry.ops.history import list_history
-from wherry.ops.open_source import open_image
+from wherry.ops.open_source import open_image, open_v1_image
 
 if TYPE_CHECKING:
     from wherry.model.address import Address
@@ -26,10 +26,8 @@ def get_history(address: Address, access: Access, wanted: PlatformChoice) -> lis
     """
     with contextlib.ExitStack() as opened:
         try:
-            image = opened.enter_context(open_image(address, access))
+            image = opened.enter_context(open_image(address, access, tries_v1=True))
         except WherryError as error:
-            from wherry.ops.legacy import open_v1_image
-
             repository = open_v1_image(address, access, error)
             from wherry.ops.v1_read import history_v1
 

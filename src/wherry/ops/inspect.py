@@ -13,7 +13,7 @@ from wherry.errors import Denied, NotFound, RegistryError, Unauthorized, WherryE
 from wherry.model.address import Where
 from wherry.model.inspection import inspection
 from wherry.ops.documents import choose, read_config
-from wherry.ops.open_source import open_image, open_repository
+from wherry.ops.open_source import open_image, open_repository, open_v1_image
 from wherry.transfer.graph import config_problems, problems
 from wherry.transfer.progress import Emitter
 
@@ -78,8 +78,6 @@ def inspect(address: Address, access: Access, wanted: PlatformChoice, *, tags: b
         try:
             image = opened.enter_context(_open_some(address, access, listed))
         except WherryError as error:
-            from wherry.ops.legacy import open_v1_image
-
             served = listed.was_served(wait=tags)
             repository = open_v1_image(address, access, error, served=served)
             from wherry.ops.v1_read import inspect_v1
@@ -168,14 +166,14 @@ def _open_some(address: Address, access: Access, listed: _TagList) -> Iterator[S
     """Open an image; open the first tag instead of a missing implied ``latest``."""
     with contextlib.ExitStack() as stack:
         try:
-            image = stack.enter_context(open_image(address, access))
+            image = stack.enter_context(open_image(address, access, tries_v1=True))
         except NotFound as error:
             other = _first_tagged(address, listed)
             if other is None or other.reference is None:
                 raise error from None
             message = f"there is no latest; this is the first tag, {other.reference.tag}"
             Emitter(access.listener, address.name).warn(message)
-            image = stack.enter_context(open_image(other, access))
+            image = stack.enter_context(open_image(other, access, tries_v1=True))
         yield image
 
 

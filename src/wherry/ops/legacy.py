@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wherry.errors import Cancelled, WherryError
-from wherry.model.address import Where
+from wherry.errors import Cancelled, Unsupported, WherryError
 from wherry.registry.legacy_order import choose_error, may_go_on, may_help
 from wherry.transfer.progress import Emitter
 
@@ -14,9 +13,7 @@ if TYPE_CHECKING:
 
     from wherry.content.cancel import CancelToken
     from wherry.content.events import Event
-    from wherry.model.address import Address
     from wherry.model.reference import Reference
-    from wherry.ops.open_source import Access
     from wherry.registry.session import Session
     from wherry.registry.v1_repository import V1Repository
 
@@ -33,6 +30,7 @@ def open_v1(
     cancel: CancelToken,
     *,
     served: bool = False,
+    advises: bool = True,
 ) -> V1Repository:
     """Open a repository by v1 after v2 failed. The registry has said that it has the repository.
 
@@ -43,6 +41,7 @@ def open_v1(
         listener: Gets a warning that v1 is used.
         cancel: Ends the calls of the repository.
         served: Whether v2 has served a manifest or a tag list in this operation.
+        advises: Whether the hint of the error may name ``--legacy``.
 
     Raises:
         WherryError: v1 is not allowed after ``error``, which is raised again, with a hint if v1
@@ -53,7 +52,8 @@ def open_v1(
         raise error
     allowed = [endpoint for endpoint in session.hosts.endpoints(reference) if endpoint.legacy]
     if not allowed:
-        advise(error, reference.domain)
+        if advises:
+            advise(error, reference.domain)
         raise error
     from wherry.registry.v1_repository import V1Repository
 
@@ -76,27 +76,25 @@ def open_v1(
     return repository
 
 
-def open_v1_image(
-    address: Address, access: Access, error: WherryError, *, served: bool = False
-) -> V1Repository:
-    """Open the repository of an image by v1 after its registry has failed by v2.
+def without_v1(
+    session: Session,
+    reference: Reference,
+    error: WherryError,
+    listener: Callable[[Event], None],
+    cancel: CancelToken,
+) -> WherryError:
+    """Return the error of a call that needs a manifest, after v2 has failed with ``error``.
 
-    Args:
-        address: The image.
-        access: What opening takes.
-        error: The error of v2, or that of another place, which is raised again.
-        served: Whether v2 has served the tag list.
-
-    Raises:
-        WherryError: As `open_v1` does.
+    If v1 is allowed and has the repository, the error says that v1 has no manifests.
     """
-    reference = address.given if address.where in {Where.REGISTRY, Where.ANY} else None
-    if reference is None:
-        raise error
-    reference = reference.with_default_tag()
-    return open_v1(
-        access.session(), reference, error, access.listener, access.cancel, served=served
-    )
+    try:
+        open_v1(session, reference, error, listener, cancel, advises=False)
+    except WherryError as found:
+        return found
+    return Unsupported(
+        f"{reference.domain} has it only by the legacy v1 protocol, which has no manifests",
+        hint=f"pull the image first: wherry pull --legacy {reference.familiar}",
+    ).within(reference.familiar)
 
 
 def advise(error: WherryError, host: str) -> None:

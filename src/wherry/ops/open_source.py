@@ -12,6 +12,7 @@ from wherry.errors import (
     NotFound,
     PlatformMismatch,
     Unsupported,
+    WherryError,
 )
 from wherry.model.address import Where
 from wherry.model.manifest import Manifest
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from wherry.model.digest import Digest
     from wherry.model.manifest import Document
     from wherry.registry.session import Session
+    from wherry.registry.v1_repository import V1Repository
     from wherry.store import LocalStore
 
 
@@ -106,7 +108,7 @@ class SourceImage(Record):
 
 @contextlib.contextmanager
 def open_image(
-    address: Address, access: Access, *, true_types: bool = False
+    address: Address, access: Access, *, true_types: bool = False, tries_v1: bool = False
 ) -> Iterator[SourceImage]:
     """Open an image wherever it is and read its root document.
 
@@ -117,6 +119,7 @@ def open_image(
         access: What opening takes.
         true_types: Whether manifests of docker archives say that layers are uncompressed;
             otherwise they have the bytes and the digest that skopeo shows.
+        tries_v1: Whether the caller goes on to v1 after the error of a registry.
 
     Raises:
         NotFound: There is no such image.
@@ -127,7 +130,7 @@ def open_image(
         WherryError: The registry does not serve the image.
     """
     try:
-        with _open(address, access, true_types=true_types) as image:
+        with _open(address, access, true_types=true_types, tries_v1=tries_v1) as image:
             yield image
     except (PlatformMismatch, Unsupported, InvalidDocument) as error:
         repository = "" if address.reference is None else address.reference.name
@@ -144,15 +147,17 @@ def _familiar_name(address: Address) -> str:
 
 
 @contextlib.contextmanager
-def _open(address: Address, access: Access, *, true_types: bool) -> Iterator[SourceImage]:
+def _open(
+    address: Address, access: Access, *, true_types: bool, tries_v1: bool
+) -> Iterator[SourceImage]:
     match address.where:
         case Where.REGISTRY:
             assert address.reference is not None  # noqa: S101 - `Address.parse` sees to it
-            yield _from_registry(address.reference, access)
+            yield _from_registry(address.reference, access, tries_v1=tries_v1)
         case Where.STORE:
             yield _from_store(address, access)
         case Where.ANY:
-            yield _from_anywhere(address, access)
+            yield _from_anywhere(address, access, tries_v1=tries_v1)
         case _:
             with open_archive(address, access.cancel, true_types=true_types) as archive:
                 root = archive.resolve(address)
@@ -163,7 +168,7 @@ def _open(address: Address, access: Access, *, true_types: bool) -> Iterator[Sou
                 )
 
 
-def _from_anywhere(address: Address, access: Access) -> SourceImage:
+def _from_anywhere(address: Address, access: Access, *, tries_v1: bool) -> SourceImage:
     """Look in the store, and if it has no such image, in the registry."""
     try:
         return _from_store(address, access)
@@ -172,7 +177,7 @@ def _from_anywhere(address: Address, access: Access) -> SourceImage:
     except NotFound:
         if address.given is None:  # an id
             raise
-    return _from_registry(address.given.with_default_tag(), access)
+    return _from_registry(address.given.with_default_tag(), access, tries_v1=tries_v1)
 
 
 def _from_store(address: Address, access: Access) -> SourceImage:
@@ -189,9 +194,18 @@ def _from_store(address: Address, access: Access) -> SourceImage:
     )
 
 
-def _from_registry(reference: Reference, access: Access) -> SourceImage:
+def _from_registry(reference: Reference, access: Access, *, tries_v1: bool) -> SourceImage:
     source = open_repository(reference, access)
-    digest, document = source.fetch(reference)
+    try:
+        digest, document = source.fetch(reference)
+    except WherryError as error:
+        if tries_v1:
+            raise
+        from wherry.ops.legacy import without_v1
+
+        raise without_v1(
+            access.session(), reference, error, access.listener, access.cancel
+        ) from None
     return SourceImage(source, digest, document, reference)
 
 
@@ -199,6 +213,31 @@ def open_repository(reference: Reference, access: Access) -> Repository:
     """Return the repository of a reference; sends no request."""
     emitter = Emitter(access.listener, reference.familiar)
     return make_repository(access.session(), reference, emitter, access.cancel)
+
+
+def open_v1_image(
+    address: Address, access: Access, error: WherryError, *, served: bool = False
+) -> V1Repository:
+    """Open the repository of an image by v1 after its registry has failed by v2.
+
+    Args:
+        address: The image.
+        access: What opening takes.
+        error: The error of v2, or that of another place, which is raised again.
+        served: Whether v2 has served the tag list.
+
+    Raises:
+        WherryError: As `wherry.ops.legacy.open_v1` does.
+    """
+    reference = address.given if address.where in {Where.REGISTRY, Where.ANY} else None
+    if reference is None:
+        raise error
+    from wherry.ops.legacy import open_v1
+
+    reference = reference.with_default_tag()
+    return open_v1(
+        access.session(), reference, error, access.listener, access.cancel, served=served
+    )
 
 
 @contextlib.contextmanager

@@ -90,20 +90,6 @@ def without_digests(reference: Reference) -> Unsupported:
     return error
 
 
-def unsupported_by_v1(reference: Reference, what: str) -> Unsupported:
-    """Return the error for a call that a version 1 registry cannot answer.
-
-    Args:
-        reference: The image or the repository.
-        what: What was asked for, in the plural: ``manifests``, ``referrers``, ``blobs``.
-    """
-    message = f"{reference.domain} speaks only the legacy v1 protocol, which has no {what}"
-    hint = f"pull the image first: wherry pull --legacy {reference.familiar}"
-    error = Unsupported(message, hint=hint)
-    error.within(reference.familiar)
-    return error
-
-
 def _chain(
     repository: V1Repository,
     reference: Reference,
