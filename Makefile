@@ -44,6 +44,7 @@ bench:
 	@$(BIN)/python bench/inspecting.py
 	@$(BIN)/python bench/archives.py
 	@$(BIN)/python bench/push.py
+	@$(BIN)/python bench/legacy.py
 
 faults:
 	@scripts/setup peers

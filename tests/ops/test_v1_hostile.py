@@ -151,7 +151,6 @@ def test_a_config_that_is_too_large(registry: FakeV1Registry, store: wherry.Stor
         found = registry.images[layer.id]
         found.json = json.dumps(json.loads(found.json) | {"comment": "x" * 2 * MIB}).encode()
     refusal(registry, store, InvalidDocument, "the config of the image is over 4 MiB")
-    assert fetched(registry, "layer") == []
 
 
 # Content that changes

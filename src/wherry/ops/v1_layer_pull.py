@@ -46,6 +46,7 @@ class V1LayerPull:
         self._options = options
         self._progress = progress
         self._size = ImageSize(ingest.image_limit)
+        self._known: dict[str, Digest] = {}
         self._receipts: dict[str, Receipt] = {}
 
     def run(self, chain: Sequence[V1Image], cancel: CancelToken) -> list[Receipt]:
@@ -64,6 +65,7 @@ class V1LayerPull:
         """
         for image in chain:
             self._progress.report_queued(_layer_of(image))
+        self._known = self._ingest.known_v1_layers(self._registry, [image.id for image in chain])
         ordered = sorted(chain, key=lambda image: -(image.size or 0))
         run_tasks(
             None,
@@ -76,7 +78,9 @@ class V1LayerPull:
     def _pull(self, image: V1Image, cancel: CancelToken) -> None:
         layer = _layer_of(image)
         try:
-            receipt = self._ingest.find_v1_layer(self._registry, image.id, cancel)
+            receipt = None
+            if image.id in self._known:
+                receipt = self._ingest.find_v1_layer(self._registry, image.id, cancel)
             if receipt is None:
                 receipt = self._receive(image, layer, cancel)
             self._size.add_received(layer.digest, receipt.descriptor.size or 0)

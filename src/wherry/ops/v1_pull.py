@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wherry.content.events import Status
 from wherry.errors import InvalidDocument, InvalidReference, PlatformMismatch, WherryError
+from wherry.model import v1
 from wherry.model.config import chain_ids, parse_config
 from wherry.model.descriptor import Descriptor
 from wherry.model.platform import HOST_SYSTEM
@@ -23,7 +24,7 @@ from wherry.transfer.event_queue import queued
 from wherry.transfer.progress import Emitter, LayerProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from wherry.content.cancel import CancelToken
     from wherry.content.events import Event
@@ -192,11 +193,15 @@ class _V1Pull:
         """Return an image of the store, its layers fetched if need be."""
         chain = self._repository.chain(image_id)
         self._check_platform(read_v1_platform(chain[0]))
-        _convert(chain, ())  # a bad JSON is refused before a layer is fetched
+        top = chain[0].raw
+        history = [v1.history_entry(each.raw, empty_layer=False) for each in reversed(chain)]
+        _convert(top, (), ())  # a bad JSON is refused before a layer is fetched
         layers = V1LayerPull(
             self._repository, self._ingest, self._options.copy, LayerProgress(self._emitter)
         )
-        return self._add(chain, layers.run(chain, self._cancel))
+        receipts = layers.run(chain, self._cancel)
+        manifest, config = _convert(top, history, receipts)
+        return self._add(chain, manifest, config, receipts)
 
     def _check_platform(self, found: Platform) -> None:
         """Refuse an image for another OS, and for another architecture if one was named."""
@@ -209,9 +214,14 @@ class _V1Pull:
                 raise error
             self._emitter.warn(error.message)
 
-    def _add(self, chain: Sequence[V1Image], layers: Sequence[Receipt]) -> StoredImage:
-        """Make the config and the manifest of an image, and store them."""
-        manifest, config = _convert(chain, layers)
+    def _add(
+        self,
+        chain: Sequence[V1Image],
+        manifest: Manifest,
+        config: ImageConfig,
+        layers: Sequence[Receipt],
+    ) -> StoredImage:
+        """Store the config and the manifest of an image, and record its ids."""
         self._ingest.put_bytes(manifest.config, config.raw, self._cancel)
         root = Descriptor.of(manifest.raw, manifest.media_type)
         edges = [(blob.digest, True) for blob in (manifest.config, *manifest.layers)]
@@ -229,9 +239,11 @@ class _V1Pull:
         return self._sink.image(root.digest)
 
 
-def _convert(chain: Sequence[V1Image], layers: Sequence[Receipt]) -> tuple[Manifest, ImageConfig]:
+def _convert(
+    top: bytes, history: Sequence[Mapping[str, Any]], layers: Sequence[Receipt]
+) -> tuple[Manifest, ImageConfig]:
     """Return the manifest and the config that docker makes of the image."""
-    made = from_v1([image.raw for image in reversed(chain)], layers)
+    made = from_v1(top, history, layers)
     if len(made.config) > MAX_DOCUMENT:
         raise InvalidDocument(f"the config of the image is over {MAX_DOCUMENT >> 20} MiB")
     return made.manifest, parse_config(made.config)

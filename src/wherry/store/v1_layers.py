@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 class V1LayerReceiver(BlobReceiver):
     """Stores layers by the ids that a registry has for them; see `BlobReceiver`."""
 
+    def known_v1_layers(self, registry: str, ids: Iterable[str]) -> dict[str, Digest]:
+        """Return the layers of those ids that are known at a registry (its host)."""
+        with self.db.read() as connection:
+            return v1_ids.layers(connection, registry, ids)
+
     def find_v1_layer(self, registry: str, v1_id: str, cancel: CancelToken) -> Receipt | None:
         """Return the receipt of a layer that was fetched before by this id, or None.
 
@@ -35,8 +40,7 @@ class V1LayerReceiver(BlobReceiver):
             v1_id: The id.
             cancel: Ends the computation of a DiffID.
         """
-        with self.db.read() as connection:
-            known = v1_ids.layers(connection, registry, [v1_id]).get(v1_id)
+        known = self.known_v1_layers(registry, [v1_id]).get(v1_id)
         if known is None:
             return None
         with translate_os_errors(self.db.path):

@@ -42,21 +42,24 @@ def from_schema1(manifest: Schema1, layers: Sequence[Receipt]) -> DerivedImage:
     return _derived(steps[-1].v1_json, history, layers, [mediatype.DOCKER_LAYER] * len(layers))
 
 
-def from_v1(jsons: Sequence[bytes], layers: Sequence[Receipt]) -> DerivedImage:
+def from_v1(
+    top: bytes, history: Sequence[Mapping[str, Any]], layers: Sequence[Receipt]
+) -> DerivedImage:
     """Convert an image of a version 1 registry, whose images all have a layer.
 
     The config, and so the image id, is the same as Docker's, byte for byte (moby,
     ``distribution/pull_v1.go``).
 
     Args:
-        jsons: The version 1 JSONs, bottom first.
+        top: The version 1 JSON of the image.
+        history: The history entry of each image, bottom first.
         layers: The layers in the same order.
     """
-    history = [v1.history_entry(raw, empty_layer=False) for raw in jsons]
     types = [
-        mediatype.layer_type(None if _is_plain(each) else "gzip", docker=True) for each in layers
+        mediatype.DOCKER_PLAIN_LAYER if _is_plain(each) else mediatype.DOCKER_LAYER
+        for each in layers
     ]
-    return _derived(jsons[-1], history, layers, types)
+    return _derived(top, history, layers, types)
 
 
 def _is_plain(layer: Receipt) -> bool:

@@ -102,9 +102,12 @@ class EventQueue:
 def queued(
     listener: Callable[[Event], None], cancel: CancelToken
 ) -> Iterator[Callable[[Event], None]]:
-    """Yield a listener that delays nothing; the block ends after its last event."""
-    if listener is ignore:
-        yield ignore
+    """Yield a listener that delays nothing; the block ends after its last event.
+
+    An `EventQueue` is yielded as it is, and its owner waits for its events.
+    """
+    if listener is ignore or isinstance(listener, EventQueue):
+        yield listener
         return
     queue = EventQueue(listener)
     failure: BaseException | None = None
