@@ -67,7 +67,7 @@ def refusal(
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        (b"<html><body>Sign in</body></html>", "is not a tar"),
+        (b"<html><body>Sign in</body></html>", "sent a web page"),
         (b'{"error": "Image is being uploaded, retry later"}', "is not a tar"),
         (compress(b"not a tar", "gzip"), "is not a tar"),
         (compress(TARS[1], "gzip")[:-20], "not a valid gzip stream"),
