@@ -14,12 +14,17 @@ from wherry.model.config import chain_ids
 from wherry.model.digest import Digest
 from wherry.store.v1_ids import V1Id
 from wherry.testing import (
+    Action,
     BuiltImage,
     FakeRegistry,
     FakeV1Registry,
+    Fault,
+    FixedReply,
+    HangUp,
     build_image,
     build_index,
     build_schema1,
+    build_v1_image,
     compress,
     tar_layer,
     v1_id,
@@ -199,6 +204,32 @@ def test_the_recorded_ids_of_the_registry_are_reused(
         assert client.push(name, f"{other.host}/app:1").v1_id == TOP
 
 
+def test_what_was_pulled_is_pushed_back_under_its_ids(
+    client: wherry.Client, v1: FakeV1Registry
+) -> None:
+    built = build_v1_image(TARS)
+    v1.add_image("old", built, "1")
+    name = f"{v1.host}/old:1"
+    client.pull(name)
+    assert client.push(name, f"{v1.host}/old:2").sent == 0
+    assert v1.tags["library/old"] == {"1": built.id, "2": built.id}
+    v1.images.clear()
+    assert client.push(name).v1_id == built.id
+    assert v1.ancestry(built.id) == built.ancestry
+    assert layers_of(v1, built.id) == TARS
+
+
+def test_what_was_pushed_is_pulled_with_the_same_layers(
+    client: wherry.Client, source: FakeRegistry, v1: FakeV1Registry, tmp_path: Path
+) -> None:
+    image = build_image(TARS, compression=["gzip", "zstd", "none"], env=["A=1"], cmd=["run"])
+    client.push(pulled(client, source, image), f"{v1.host}/app:1")
+    with wherry.Client(store=tmp_path / "other", legacy=True) as other:
+        found = other.pull(f"{v1.host}/app:1")
+    assert list(found.config.diff_ids) == list(image.diff_ids)
+    assert (found.config.env, found.config.cmd) == ({"A": "1"}, ("run",))
+
+
 def test_pushed_ids_are_recorded_for_pulls(
     client: wherry.Client, source: FakeRegistry, v1: FakeV1Registry
 ) -> None:
@@ -331,6 +362,34 @@ def test_where_version_2_is_there_it_is_used(client: wherry.Client, source: Fake
         assert v2.tags["app"]["1"] == IMAGE.digest
         assert done.v1_id == ""
         assert legacy_paths(both) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        FixedReply(405),
+        FixedReply(200, {"Content-Type": "text/html"}, b"<html>nothing</html>"),
+        FixedReply(401, {"WWW-Authenticate": 'Basic realm="all"'}),
+        HangUp(),
+    ],
+)
+def test_version_1_follows_answers_that_are_not_of_version_2(
+    client: wherry.Client, source: FakeRegistry, v1: FakeV1Registry, answer: Action
+) -> None:
+    name = pulled(client, source)
+    v1.inject(Fault(answer, path="^/v2/"))
+    assert client.push(name, f"{v1.host}/app:1").v1_id == TOP
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_version_1_does_not_follow_a_failure_of_version_2(
+    client: wherry.Client, source: FakeRegistry, v1: FakeV1Registry, status: int
+) -> None:
+    name = pulled(client, source)
+    v1.inject(Fault(FixedReply(status, {"Retry-After": "0"}), path="^/v2/"))
+    with pytest.raises(wherry.WherryError):
+        client.push(name, f"{v1.host}/app:1")
+    assert legacy_paths(v1) == []
 
 
 def test_events_tell_what_happens(

@@ -119,7 +119,8 @@ class CopyCalls(ClientCalls):
         """Push an image to a registry. Idempotent.
 
         What was pulled has the same digest afterwards. Layers that no registry has in
-        uncompressed form are compressed with gzip.
+        uncompressed form are compressed with gzip. Where `legacy` allows it, a registry without
+        version 2 gets the image by version 1; the result then has a ``v1_id``.
 
         Args:
             name: A name or id in the store, or the address of an image elsewhere.
