@@ -182,7 +182,9 @@ class V1Session:
         A token may be valid for one request, whose answer brings a cookie for all others.
         """
         while not self._renewal.acquire(timeout=0.05):
-            cancel.check()  # another thread is asking
+            if cancel.cancelled:  # while another thread is asking
+                response.close()
+            cancel.check()
         try:
             if self._token == refused:
                 self._renew_token(cancel)
