@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from copy_places import IMAGE, IMAGES, INDEX, SOURCES, TARGETS, Places
 from wherry.content.events import Event, Status
 from wherry.errors import IntegrityError, InvalidDocument, NotFound, StoreError
 from wherry.model.address import Address, Where
+from wherry.model.digest import Digest
 from wherry.testing import Delay, FakeRegistry, Fault, build_image, tar_layer
 
 if TYPE_CHECKING:
@@ -134,6 +136,31 @@ def test_a_docker_archive_of_layers_with_wrong_types(client: Client, tmp_path: P
         client.copy(f"{registry.host}/app:1", target)
     assert client.raw_config(target) == image.config.data
     assert [each for each in client.validate(target).findings if each.error] == []
+
+
+def test_a_docker_archive_needs_no_temporary_files(
+    client: Client, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = places.source("store", "oci"), places.target("docker-archive")
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    client.copy(source, target)
+    assert client.raw_config(target) == IMAGE.config.data
+
+
+def test_a_docker_archive_of_a_layer_with_another_diff_id(client: Client, tmp_path: Path) -> None:
+    tars = [tar_layer({name: b"1"}) for name in "ab"]
+    wrong = Digest.of(b"another")
+    image = build_image(tars, diff_ids=[str(Digest.of(tars[0])), str(wrong)])
+    with FakeRegistry() as registry:
+        registry.add_image("app", image, "1")
+        with pytest.raises(IntegrityError, match="DiffID") as caught:
+            client.copy(f"{registry.host}/app:1", f"docker-archive:{tmp_path / 'target'}")
+    assert caught.value.expected == str(wrong)
+    assert caught.value.actual == str(Digest.of(tars[1]))
+    assert not caught.value.altered
+    digest = Digest.parse(image.layers[1].digest)
+    assert caught.value.is_within(f"layer sha256:{digest.short}…")
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
 def test_success_is_reported_when_the_place_is_complete(client: Client, tmp_path: Path) -> None:

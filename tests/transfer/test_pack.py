@@ -21,7 +21,7 @@ from wherry.model.compression import KEEP, Compression
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.testing import compress
-from wherry.transfer.pack import Packed, pack_layer
+from wherry.transfer.pack import Packed, pack_layer, unpacked_blob
 from wherry.transfer.spool import spooled_blob
 
 if TYPE_CHECKING:
@@ -169,6 +169,45 @@ def test_a_layer_over_a_limit_is_refused(spool: BinaryIO) -> None:
         pack(layer_of(raw), spool, limits=Limits(blob=len(raw) - 1))
     fits = Limits(raw=RawLimit(least=len(CONTENT), ratio=1), blob=len(raw))
     assert pack(layer_of(raw), spool, limits=fits).raw_size == len(CONTENT)
+
+
+# Unpacking while the layer is read
+
+
+def unpack(layer: Blob, limits: Limits | None = None) -> bytes:
+    made = unpacked_blob(layer, Digest.of(CONTENT), CancelToken(), limits=limits or Limits())
+    assert made.descriptor == Descriptor("", Digest.of(CONTENT))
+    return read(made)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_layer_is_unpacked_while_it_is_read(form: str) -> None:
+    assert unpack(layer_of(compress(CONTENT, form))) == CONTENT
+    assert unpack(layer_of(compress(b"", form))) == b""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_another_layer_is_not_unpacked(form: str) -> None:
+    raw = compress(CONTENT, form)
+    for wrong in (raw[:-1], raw[:9], raw[:-1] + b"~", raw + bytes(1_200_000), b""):
+        with pytest.raises(IntegrityError, match="does not match its digest") as caught:
+            unpack(layer_of(wrong, Digest.of(raw)))
+        assert caught.value.altered
+        assert caught.value.expected == str(Digest.of(raw))
+
+
+def test_a_layer_that_is_damaged_at_its_source_is_not_unpacked() -> None:
+    raw = compress(CONTENT, "gzip")
+    with pytest.raises(IntegrityError, match="not a valid gzip stream") as caught:
+        unpack(layer_of(raw[:50_000] + bytes(1000) + raw[51_000:]))
+    assert not caught.value.altered
+
+
+def test_a_layer_over_a_limit_is_not_unpacked() -> None:
+    layer = layer_of(compress(CONTENT, "gzip"))
+    with pytest.raises(IntegrityError, match="decompresses to more than"):
+        unpack(layer, Limits(raw=RawLimit(least=len(CONTENT) - 1, ratio=1)))
+    assert unpack(layer, Limits(raw=RawLimit(least=len(CONTENT), ratio=1))) == CONTENT
 
 
 class _Endless:

@@ -81,7 +81,7 @@ def follow_growing(
                 return Digest(f"{algorithm}:{hasher.hexdigest()}"), total
             total += count
             if total > limit():
-                raise _too_large(limit())
+                raise raw_limit_error(limit())
             hasher.update(buffer, count)
             on_content(memoryview(buffer)[:count])
     finally:
@@ -210,7 +210,8 @@ def layer_name(layer: Digest) -> str:
     return f"layer {layer.algorithm}:{layer.short}…"
 
 
-def _too_large(limit: int) -> IntegrityError:
+def raw_limit_error(limit: int) -> IntegrityError:
+    """Make the error for a layer that decompresses to more than ``limit`` bytes."""
     return IntegrityError(
         f"it decompresses to more than {limit:,} bytes",
         expected=f"at most {limit} bytes",

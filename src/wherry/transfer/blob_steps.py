@@ -17,6 +17,7 @@ from wherry.errors import (
     Unsupported,
     WherryError,
 )
+from wherry.model.digest import diff_id_mismatch
 from wherry.model.manifest import Manifest
 from wherry.model.record import Record
 from wherry.model.strict_json import MAX_DOCUMENT
@@ -234,6 +235,8 @@ class BlobSteps:
         from wherry.transfer.spool import spooled_blob
 
         layer = step.source
+        if self._sink.layer_compression == "none" and step.diff_id is not None:
+            return self._unpack(step, step.diff_id, cancel)
         with self._ends.spool() as spool:
             packed = pack_layer(
                 self._open(step, cancel),
@@ -247,6 +250,21 @@ class BlobSteps:
             blob = spooled_blob(spool, packed.descriptor)
             self._put(step, blob, cancel, asks=asks)
         return packed.descriptor
+
+    def _unpack(self, step: Convert, diff_id: Digest, cancel: CancelToken) -> Descriptor:
+        """Write a layer without compression; its digest is known, so no spool is needed."""
+        from wherry.transfer.pack import unpacked_blob
+
+        blob = unpacked_blob(self._open(step, cancel), diff_id, cancel)
+        try:
+            target = self._put(step, blob, cancel, asks=True).descriptor
+        except IntegrityError as error:
+            if error.expected != str(diff_id):
+                raise
+            raise diff_id_mismatch(diff_id, error.actual.partition(":")[2]) from None
+        target = target._replace(media_type=step.compression.layer_type(docker=False))
+        self._ends.remember_packed(step.source.digest, step.compression, target)
+        return target
 
     def _open(self, step: Step, cancel: CancelToken) -> Blob:
         return self._mover.open(step.source, cancel, is_config=self._layer(step) is None)

@@ -1,4 +1,4 @@
-"""Packing a layer anew: it is read once, verified, and written to a spool file."""
+"""Packing a layer anew, or unpacking it: it is read once and verified."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import contextlib
 import io
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from wherry.content.codec import LONGEST_MAGIC, detect
+from wherry.content.codec import LONGEST_MAGIC, decompress, detect
 from wherry.content.pipeline import Limits
-from wherry.content.protocols import Blob
-from wherry.content.verify import follow_growing, layer_name
+from wherry.content.protocols import Blob, Opened
+from wherry.content.verify import follow_growing, layer_name, raw_limit_error
 from wherry.errors import IntegrityError
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest, diff_id_mismatch, mismatch
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from wherry.content.cancel import CancelToken
+    from wherry.content.codec import DecompressedStream
     from wherry.model.compression import Compression
 
 T = TypeVar("T")
@@ -201,12 +202,12 @@ class _LayerReader(io.RawIOBase):
         try:
             result = call()
         except IntegrityError:
-            self._check_rest()
+            self.check_rest()
             raise
-        self._check_rest()
+        self.check_rest()
         return result
 
-    def _check_rest(self) -> None:
+    def check_rest(self) -> None:
         """Read what a decoder leaves, and compare the digest."""
         buffer = bytearray(_CHUNK)
         while self.readinto(buffer):
@@ -216,3 +217,47 @@ class _LayerReader(io.RawIOBase):
 
     def _is_whole(self) -> bool:
         return self._hash.hexdigest() == self.digest.hex
+
+
+def unpacked_blob(
+    layer: Blob, diff_id: Digest, cancel: CancelToken, *, limits: Limits = _LIMITS
+) -> Blob:
+    """Return a layer without its compression, under its DiffID, as a blob of unknown size.
+
+    It is decompressed while it is read, always from the start. Its stream raises `IntegrityError`
+    for a damaged layer, and for one that is larger than the limits. The reader of the stream has
+    to compare the DiffID.
+    """
+    plain = Descriptor("", diff_id)
+    return Blob(plain, lambda _offset, _is_whole: Opened(_UnpackedStream(layer, cancel, limits)))
+
+
+class _UnpackedStream:
+    """The decompressed content of a layer, whose packed bytes are verified at the end."""
+
+    def __init__(self, layer: Blob, cancel: CancelToken, limits: Limits) -> None:
+        self._source = _LayerReader(layer, limits.blob, cancel, lambda _: None)
+        self._cancel = cancel
+        self._limit = limits.raw
+        self._plain: DecompressedStream | None = None
+        self._size = 0
+
+    def read1(self, size: int) -> bytes:
+        buffer = bytearray(size)
+        try:
+            if self._plain is None:
+                self._plain = decompress(self._source, self._cancel.check)
+            count = self._plain.readinto(buffer)
+            self._size += count
+            limit = self._limit.of(self._source.size)
+            if self._size > limit:
+                raise raw_limit_error(limit)
+        except IntegrityError:
+            self._source.check_rest()
+            raise
+        if not count:
+            self._source.check_rest()
+        return bytes(memoryview(buffer)[:count])
+
+    def close(self) -> None:
+        self._source.close()
