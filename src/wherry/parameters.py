@@ -64,10 +64,22 @@ def _is_label(item: tuple[object, object]) -> bool:
     return isinstance(item[0], str) and (item[1] is None or isinstance(item[1], str))
 
 
+def _is_range(value: Any) -> bool:
+    """Tell whether a value is a range of ids: first inside, first outside, and how many."""
+    if not (_is_list(value) and len(value) == _RANGE and all(map(INTEGER.fits, value))):
+        return False
+    inside, outside, count = map(int, value)
+    return min(inside, outside) >= 0 and count >= 1 and max(inside, outside) + count <= _IDS
+
+
+_TEXTS = Rule("a list of str", _is_list, lambda value: all(map(TEXT.fits, value)))
+_RANGE = 3  # numbers of a range
+_IDS = 2**32 - 1  # users and groups of Linux
+_RANGES = Rule(
+    "a list of ranges of ids, three int each", _is_list, lambda value: all(map(_is_range, value))
+)
 RULES = {
-    "additional_tags": Rule(
-        "a list of str", _is_list, lambda value: all(isinstance(each, str) for each in value)
-    ),
+    "additional_tags": _TEXTS,
     "address": _ADDRESS,
     "all_platforms": FLAG,
     "artifact_type": TEXT,
@@ -75,9 +87,7 @@ RULES = {
     "attestations": FLAG,
     "before": _IMAGE,
     "cancel": Rule("a wherry.CancelToken", lambda value: isinstance(value, wherry.CancelToken)),
-    "changes": Rule(
-        "a list of str", _is_list, lambda value: all(isinstance(each, str) for each in value)
-    ),
+    "changes": _TEXTS,
     "compression": TEXT,
     "config": instance("bytes", bytes),
     "convert_to": choice("oci", "docker", "v2s1"),
@@ -93,10 +103,13 @@ RULES = {
     "digest": TEXT,
     "directory": _PATH,
     "dry_run": FLAG,
+    "exclude": _TEXTS,
     "force": FLAG,
     "foreign": FLAG,
     "format": choice("docker", "oci-archive", "oci", "dir"),
+    "gid_map": _RANGES,
     "image": _IMAGE,
+    "include": _TEXTS,
     "insecure": FLAG,
     "jobs": INTEGER,
     "keep_dirlinks": FLAG,
@@ -106,6 +119,7 @@ RULES = {
         lambda value: isinstance(value, Mapping),
         lambda value: all(map(_is_label, value.items())),
     ),
+    "layer": INTEGER,
     "legacy": FLAG,
     "limit_rate": NUMBER,
     "limits": Rule("wherry.types.Limits", lambda value: isinstance(value, wherry.types.Limits)),
@@ -163,9 +177,11 @@ RULES = {
     ),
     "sparse": FLAG,
     "split": INTEGER,
+    "strip_components": INTEGER.replace(valid=lambda value: value >= 0),
     "store": Rule("a wherry.Store or a path", _is_store, _is_given, quoted=True),
     "tags": FLAG,
     "timeout": NUMBER,
+    "uid_map": _RANGES,
     "untag": FLAG,
     "username": TEXT,
     "verify_layers": FLAG,

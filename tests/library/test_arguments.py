@@ -26,6 +26,12 @@ CHOICES = ["tar", "OCI", "", 5, ["name"]]
 NUMBERS = ["6", [6], True, -1, 0]
 WRONG: dict[str, list[Any]] = {
     "changes": ["ENV A=1", 5, [5], b"ENV A=1"],
+    "include": ["etc", 5, [5], b"etc"],
+    "exclude": ["etc", 5, [5], b"etc"],
+    "layer": [True, "1", 1.5],
+    "strip_components": [True, "1", 1.5, -1],
+    "uid_map": ["0:1:1", 5, [5], [(0, 1)], [("0", "1", "1")], [(0, 1, 0)], [(-1, 0, 1)]],
+    "gid_map": ["0:1:1", 5, [5], [(0, 1)], [("0", "1", "1")], [(0, 1, 0)], [(0, 2**32, 1)]],
     "created": ["0", [0], True, -1, 1.5],
     "cancel": [True, threading.Event(), wherry.CancelToken],
     "config": ["{}", {}, bytearray(b"{}")],

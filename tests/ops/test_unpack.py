@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from wherry.errors import IntegrityError, NotFound, StoreError, UnsafeArchive
+from trees import member, tar
+from wherry.errors import IntegrityError, NotFound, StoreError, UnsafeArchive, Unsupported
 from wherry.testing import (
     Corrupt,
     Cut,
@@ -183,3 +185,39 @@ def test_the_command(wherry: Wherry, layout: str, tmp_path: Path) -> None:
     missing = wherry("unpack", "nothing", str(tmp_path / "other"))
     assert missing.returncode == 3
     assert "docker://nothing" in missing.stderr
+
+
+def test_one_layer_and_a_part_of_the_files(client: Client, layout: str, tmp_path: Path) -> None:
+    client.unpack(layout, tmp_path / "upper", layer=-1)
+    assert files(tmp_path / "upper") == {"etc/new": b"two"}
+    client.unpack(layout, tmp_path / "lower", layer=1)
+    assert files(tmp_path / "lower") == {"etc/motd": b"one", "gone": b"x"}
+    with pytest.raises(NotFound, match="no layer 3") as caught:
+        client.unpack(layout, tmp_path / "none", layer=3)
+    assert "it has 2" in caught.value.hint
+    client.unpack(layout, tmp_path / "part", include=["etc"], exclude=["*/new"], strip_components=1)
+    assert files(tmp_path / "part") == {"motd": b"one"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_ids_are_mapped(client: Client, tmp_path: Path) -> None:
+    layer = tar(member("own", uid=3, gid=4), member("root", mode=0o600))
+    write_files(tmp_path / "layout", layout_files({"x": build_image([layer])}))
+    address = f"oci:{tmp_path / 'layout'}:x"
+    ranges = [(0, 100_000, 10)]
+    client.unpack(address, tmp_path / "root", uid_map=ranges, gid_map=ranges)
+    owners = [(tmp_path / "root" / name).stat() for name in ("own", "root")]
+    assert [(each.st_uid, each.st_gid) for each in owners] == [
+        (100_003, 100_004),
+        (100_000, 100_000),
+    ]
+    with pytest.raises(Unsupported, match="no range of the map has the owner 4"):
+        client.unpack(address, tmp_path / "other", uid_map=ranges, gid_map=[(0, 1, 1)])
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_ranges_the_command_takes(wherry: Wherry, tmp_path: Path) -> None:
+    for text in ("0:1", "a:b:c", "0:1:0", "0:4294967295:1"):
+        done = wherry("unpack", "--uid-map", text, "x", str(tmp_path / "root"))
+        assert done.returncode == 2, text
+        assert "range" in done.stderr

@@ -18,6 +18,7 @@ from wherry.errors import IntegrityError
 from wherry.model.digest import Digest
 from wherry.testing import build_image, layout_files, write_files
 from wherry.unpack.apply import UnpackLimits
+from wherry.unpack.entry_filter import EntryFilter
 from wherry.unpack.owners import Owners
 from wherry.unpack.unpack_layers import PackedLayer, unpack_layers
 
@@ -40,6 +41,7 @@ def unpack(
     *layers: bytes,
     owners: Owners | None = None,
     limits: UnpackLimits | None = None,
+    wanted: EntryFilter | None = None,
 ) -> list[str]:
     """Unpack layers, and return the warnings."""
     directory.mkdir(exist_ok=True)
@@ -50,6 +52,7 @@ def unpack(
             map(packed, layers),
             root,
             owners or Owners(sets=IS_ROOT),
+            wanted or EntryFilter(),
             limits or UnpackLimits(),
             RawLimit(),
             CancelToken(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,10 +13,12 @@ if TYPE_CHECKING:
 
     AddressParamType = click.ParamType[Address]
     IntParamType = click.ParamType[int]
-else:
-    AddressParamType = IntParamType = (
-        click.ParamType
-    )  # older versions of click have no type parameters
+    RangeParamType = click.ParamType[tuple[int, int, int]]
+else:  # older versions of click have no type parameters
+    AddressParamType = IntParamType = RangeParamType = click.ParamType
+
+_RANGE = re.compile("([0-9]{1,10}):([0-9]{1,10}):([0-9]{1,10})")
+_IDS = 2**32 - 1  # users and groups of Linux
 
 
 class NonEmptyPath(click.Path):
@@ -50,6 +53,26 @@ class Size(IntParamType):
             return value if isinstance(value, int) else int(parse_rate(value))
         except ValueError:
             self.fail("that is not a size; write 500M, 1.5GiB or 10G", param, ctx)
+
+
+class IdRanges(RangeParamType):
+    """A range of ids: the first inside, the first on this machine, and their number."""
+
+    name = "range"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int, int]:
+        """Parse a range."""
+        if isinstance(value, tuple):
+            return value
+        found = _RANGE.fullmatch(value)
+        if found is None:
+            self.fail("that is not a range; write 0:100000:65536", param, ctx)
+        inside, here, count = map(int, found.groups())
+        if count < 1 or max(inside, here) + count > _IDS:
+            self.fail("a range has at least one id, and none over 4,294,967,294", param, ctx)
+        return inside, here, count
 
 
 class AddressType(AddressParamType):

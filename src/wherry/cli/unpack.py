@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wherry.cli.completion import image_names
 from wherry.cli.main import global_options
-from wherry.cli.options import make_client, registry_options, transfer_options
-from wherry.cli.param_types import AddressType, NonEmptyPath, Size
+from wherry.cli.options import make_client
+from wherry.cli.param_types import IdRanges, NonEmptyPath
+from wherry.cli.unpack_options import chosen, file_options, image_argument
 
 if TYPE_CHECKING:
     from wherry.model.address import Address
@@ -24,15 +24,8 @@ Examples:
 
 
 @click.command("unpack", epilog=EXAMPLES)
-@click.argument(
-    "address", type=AddressType("store"), metavar="NAME|ID|ADDRESS", shell_complete=image_names
-)
+@image_argument
 @click.argument("directory", type=NonEmptyPath(path_type=Path, file_okay=False), metavar="DIR")
-@click.option(
-    "--platform",
-    metavar="OS[/ARCH[/VARIANT]]",
-    help="Platform instead of this machine's (WHERRY_PLATFORM).",
-)
 @click.option("--replace", is_flag=True, help="Replace a directory that is not empty.")
 @click.option(
     "--keep-owners",
@@ -40,36 +33,23 @@ Examples:
     help="Record owners in the attribute user.rootlesscontainers, and set none.",
 )
 @click.option(
-    "--keep-dirlinks",
-    is_flag=True,
-    help="Leave a link to a directory where a layer has a directory.",
+    "--uid-map",
+    type=IdRanges(),
+    multiple=True,
+    metavar="INSIDE:HERE:COUNT",
+    help="Users of the image as users of this machine.",
 )
 @click.option(
-    "--max-size", type=Size(), metavar="SIZE", help="Most bytes of all files (default 1 TiB)."
+    "--gid-map",
+    type=IdRanges(),
+    multiple=True,
+    metavar="INSIDE:HERE:COUNT",
+    help="Groups of the image as groups of this machine.",
 )
-@click.option(
-    "--max-files",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Most files, directories and links (default 5,000,000).",
-)
-@click.option("-q", "--quiet", is_flag=True, help="Show only warnings.")
-@transfer_options
-@registry_options
+@file_options
 @click.pass_context
 def command(
-    ctx: click.Context,
-    /,
-    address: Address,
-    directory: Path,
-    quiet: bool,
-    platform: str | None,
-    replace: bool,
-    keep_owners: bool,
-    keep_dirlinks: bool,
-    max_size: int | None,
-    max_files: int | None,
-    **registry: Any,
+    ctx: click.Context, /, address: Address, directory: Path, quiet: bool, **given: Any
 ) -> None:
     """Unpack the files of an image into a new directory.
 
@@ -85,18 +65,8 @@ def command(
     display = progress_display("auto", quiet=quiet)
     store = options.store()
     try:
-        with make_client(options, store, registry) as client:
-            client.unpack(
-                address,
-                directory,
-                platform=platform,
-                replace=replace,
-                keep_owners=keep_owners,
-                keep_dirlinks=keep_dirlinks,
-                max_size=max_size,
-                max_files=max_files,
-                on_event=display,
-            )
+        with make_client(options, store, given) as client:
+            client.unpack(address, directory, on_event=display, **chosen(given))
     finally:
         display.close()
     store.close()

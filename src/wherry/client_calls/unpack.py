@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +28,13 @@ class UnpackCalls(ClientCalls):
         store: wherry.types.StoreOrPath | None = None,
         platform: str | Platform | None = None,
         replace: bool = False,
+        layer: int | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        strip_components: int = 0,
         keep_owners: bool = False,
+        uid_map: Sequence[tuple[int, int, int]] = (),
+        gid_map: Sequence[tuple[int, int, int]] = (),
         keep_dirlinks: bool = False,
         max_size: int | None = None,
         max_files: int | None = None,
@@ -44,8 +51,15 @@ class UnpackCalls(ClientCalls):
             address: The image.
             directory: The directory to make; it may exist if it is empty.
             replace: Replace a directory that is not empty, in one step at the end.
+            layer: Only this layer: 1 is the lowest, -1 the topmost.
+            include: Patterns of paths, such as ``etc`` or ``usr/*/doc``; they stand for all
+                below them too. Only these are unpacked.
+            exclude: Patterns of paths that are not unpacked.
+            strip_components: Parts to drop from the front of each path, after the patterns.
             keep_owners: Record the owners in extended attributes that rootless tools read
                 (``user.rootlesscontainers``).
+            uid_map: Ranges of users: the first in the image, the first here, and their number.
+            gid_map: Ranges of groups likewise.
             keep_dirlinks: Leave a link to a directory where a layer has a directory.
             max_size: Bytes of all files; 1 TiB by default.
             max_files: Files, directories and links; 5,000,000 by default.
@@ -54,15 +68,18 @@ class UnpackCalls(ClientCalls):
             UnsafeArchive: A layer leads out of the directory, or the image is too large.
         """
         from wherry.ops.unpack import unpack
-        from wherry.ops.unpack_options import UnpackOptions
+        from wherry.ops.unpack_options import UnpackOptions, choose_owners
+        from wherry.unpack.entry_filter import EntryFilter
 
         options = UnpackOptions.build(
             self._context.settings,
+            owners=choose_owners(records=keep_owners, uids=uid_map, gids=gid_map),
+            wanted=EntryFilter.build(include, exclude, strip_components),
+            layer=layer,
             replaces=replace,
-            records_owners=keep_owners,
             keeps_dirlinks=keep_dirlinks,
-            size=max_size,
-            files=max_files,
+            max_size=max_size,
+            max_files=max_files,
         )
         access, wanted = self._context.prepare_read(store, platform, on_event, cancel)
         return unpack(as_address(address), Path(directory), wanted, options, access)
@@ -75,6 +92,10 @@ class UnpackCalls(ClientCalls):
         *,
         store: wherry.types.StoreOrPath | None = None,
         platform: str | Platform | None = None,
+        layer: int | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        strip_components: int = 0,
         keep_dirlinks: bool = False,
         max_size: int | None = None,
         max_files: int | None = None,
@@ -90,6 +111,10 @@ class UnpackCalls(ClientCalls):
             address: The image.
             output: A path, whose file is complete when it gets its name, or a binary file that
                 is open for writing, such as a pipe.
+            layer: As for `unpack`.
+            include: As for `unpack`.
+            exclude: As for `unpack`.
+            strip_components: As for `unpack`.
             keep_dirlinks: As for `unpack`.
             max_size: As for `unpack`.
             max_files: As for `unpack`.
@@ -99,12 +124,15 @@ class UnpackCalls(ClientCalls):
         """
         from wherry.ops.export import export
         from wherry.ops.unpack_options import UnpackOptions
+        from wherry.unpack.entry_filter import EntryFilter
 
         options = UnpackOptions.build(
             self._context.settings,
+            wanted=EntryFilter.build(include, exclude, strip_components),
+            layer=layer,
             keeps_dirlinks=keep_dirlinks,
-            size=max_size,
-            files=max_files,
+            max_size=max_size,
+            max_files=max_files,
         )
         target = Path(output) if isinstance(output, str | os.PathLike) else output
         access, wanted = self._context.prepare_read(store, platform, on_event, cancel)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wherry.ops.documents import PlatformChoice
     from wherry.ops.open_source import Access
     from wherry.ops.unpack_options import UnpackOptions
+    from wherry.unpack.entry_filter import EntryFilter
     from wherry.unpack.merged import MergedFile
     from wherry.unpack.unpack_layers import PackedLayer
 
@@ -93,7 +94,7 @@ def export_pieces(
     directory = directory or Path(tempfile.gettempdir())
     emitter = Emitter(access.listener, str(address))
     with (
-        open_layers(address, wanted, directory, options.copy, emitter, access) as image,
+        open_layers(address, wanted, directory, options, emitter, access) as image,
         contextlib.ExitStack() as opened,
     ):
         merger = Merger(keeps_dirlinks=options.keeps_dirlinks)
@@ -101,7 +102,7 @@ def export_pieces(
         for layer in image.layers:
             file = opened.enter_context(tempfile.TemporaryFile(dir=directory))
             contents.append(file.fileno())
-            read_layer(layer, merger, access.cancel, file.fileno())
+            read_layer(layer, merger, options.wanted, access.cancel, file.fileno())
         for found in _limited(merger.files(), options):
             access.cancel.check()
             yield header(found.entry if found.path else found.entry._replace(name=b"."))
@@ -112,7 +113,11 @@ def export_pieces(
 
 
 def read_layer(
-    layer: PackedLayer, merger: Merger, cancel: CancelToken, content: int | None = None
+    layer: PackedLayer,
+    merger: Merger,
+    wanted: EntryFilter,
+    cancel: CancelToken,
+    content: int | None = None,
 ) -> None:
     """Verify and merge a layer; write what it decompresses to, to a file if there is one."""
     merger.begin_layer()
@@ -121,7 +126,7 @@ def read_layer(
         with layer.open() as source, LayerFeed(source, layer.diff_id, cancel, limit) as feed:
             next_piece = feed.next_piece if content is None else _kept(feed.next_piece, content)
             reader = LayerReader(next_piece)
-            for entry in read_entries(reader):
+            for entry in wanted.select(read_entries(reader)):
                 merger.add(entry, reader)
     except (IntegrityError, Unsupported) as error:
         raise error.within(layer_name(layer.digest)) from error.__cause__

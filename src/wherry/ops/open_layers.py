@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from wherry.content.protocols import StreamReader
 from wherry.content.verify import check_layer_count
@@ -18,7 +18,7 @@ from wherry.transfer.progress import LayerProgress
 from wherry.unpack.unpack_layers import PackedLayer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from wherry.model.digest import Digest
     from wherry.ops.documents import PlatformChoice
     from wherry.ops.open_source import Access, SourceImage
+    from wherry.ops.unpack_options import UnpackOptions
     from wherry.transfer.copy_options import CopyOptions
-    from wherry.transfer.graph import Selection
     from wherry.transfer.progress import Emitter
+
+    T = TypeVar("T")
 
 
 class ImageLayers(Record):
@@ -54,7 +56,7 @@ def open_layers(
     address: Address,
     wanted: PlatformChoice,
     directory: Path,
-    options: CopyOptions,
+    options: UnpackOptions,
     emitter: Emitter,
     access: Access,
 ) -> Iterator[ImageLayers]:
@@ -64,7 +66,7 @@ def open_layers(
         address: The image.
         wanted: The platform.
         directory: Where layers of a registry are kept, in files without names.
-        options: How they are fetched.
+        options: How they are fetched, and which of them.
         emitter: Is told of them.
         access: What opening the image takes.
 
@@ -79,16 +81,30 @@ def open_layers(
         chosen = choose(image, wanted)
         check_layers(chosen)
         config = read_parsed_config(image, chosen)
-        diff_ids: tuple[Digest | None, ...] = (None,) * len(chosen.layers)
+        diff_ids: Sequence[Digest | None] = (None,) * len(chosen.layers)
         if chosen.config is not None:  # schema1 has no DiffIDs
             check_layer_count(config, len(chosen.layers))
-            diff_ids = tuple(config.diff_ids)
-        with _opener(image, chosen, directory, options, emitter, access.cancel) as open_layer:
+            diff_ids = config.diff_ids
+        pairs = _numbered(list(zip(chosen.layers, diff_ids, strict=True)), options.layer)
+        needed = [layer for layer, _ in pairs]
+        with _opener(image, needed, directory, options.copy, emitter, access.cancel) as open_layer:
             layers = tuple(
                 PackedLayer(layer.digest, diff_id, partial(open_layer, layer), layer.size or 0)
-                for layer, diff_id in zip(chosen.layers, diff_ids, strict=True)
+                for layer, diff_id in pairs
             )
             yield ImageLayers(chosen.digest, config, layers)
+
+
+def _numbered(layers: list[T], number: int | None) -> list[T]:
+    """Return all layers, or the one with a number; raises `NotFound`."""
+    if number is None:
+        return layers
+    if number == 0 or abs(number) > len(layers):
+        raise NotFound(
+            f"there is no layer {number}",
+            hint=f"it has {len(layers)}: 1 is the lowest, -1 the topmost",
+        )
+    return [layers[number - 1 if number > 0 else number]]
 
 
 @contextlib.contextmanager
@@ -106,7 +122,7 @@ def _open(address: Address, access: Access) -> Iterator[SourceImage]:
 @contextlib.contextmanager
 def _opener(
     image: SourceImage,
-    chosen: Selection,
+    layers: Sequence[Descriptor],
     directory: Path,
     options: CopyOptions,
     emitter: Emitter,
@@ -119,7 +135,7 @@ def _opener(
     from wherry.ops.layer_spool import spooled_layers
 
     progress = LayerProgress(emitter)
-    with spooled_layers(image.source, chosen.layers, directory, options, progress, cancel) as spool:
+    with spooled_layers(image.source, layers, directory, options, progress, cancel) as spool:
         yield lambda layer: spool.open(layer.digest)
 
 

@@ -66,7 +66,7 @@ def unpack(
     _check_target(directory, options)
     emitter = Emitter(access.listener, str(address))
     with (
-        open_layers(address, wanted, directory.parent, options.copy, emitter, access) as image,
+        open_layers(address, wanted, directory.parent, options, emitter, access) as image,
         translate_write_errors(directory),
         StagedDirectory(directory) as staged,
     ):
@@ -75,6 +75,7 @@ def unpack(
             image.layers,
             staged.descriptor,
             options.owners,
+            options.wanted,
             options.limits,
             RawLimit(),
             access.cancel,

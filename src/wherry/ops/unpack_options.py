@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from itertools import starmap
+from typing import TYPE_CHECKING, Any
 
 from wherry.model.record import Record
 from wherry.transfer.copy_options import CopyOptions
 from wherry.unpack.apply import UnpackLimits
-from wherry.unpack.owners import Owners
+from wherry.unpack.entry_filter import EntryFilter
+from wherry.unpack.owners import IdRange, Owners
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wherry.model.transfer_settings import TransferSettings
 
 
@@ -21,6 +25,8 @@ class UnpackOptions(Record):
         copy: How layers of a registry are fetched.
         owners: Whose the files are.
         limits: The most that the image may unpack to.
+        wanted: Which entries are unpacked.
+        layer: The number of the only layer to unpack, from 1, or from -1 for the topmost.
         replaces: Whether a directory with something in it is replaced.
         keeps_dirlinks: Whether an entry for a directory leaves a link to a directory in place.
     """
@@ -28,6 +34,8 @@ class UnpackOptions(Record):
     copy: CopyOptions = CopyOptions()
     owners: Owners = Owners()
     limits: UnpackLimits = UnpackLimits()
+    wanted: EntryFilter = EntryFilter()
+    layer: int | None = None
     replaces: bool = False
     keeps_dirlinks: bool = False
 
@@ -36,14 +44,32 @@ class UnpackOptions(Record):
         cls,
         settings: TransferSettings,
         *,
-        replaces: bool = False,
-        records_owners: bool = False,
-        keeps_dirlinks: bool = False,
-        size: int | None = None,
-        files: int | None = None,
+        max_size: int | None = None,
+        max_files: int | None = None,
+        **more: Any,
     ) -> UnpackOptions:
-        """Make the options that the arguments of a call ask for."""
-        owners = Owners(sets=os.geteuid() == 0 and not records_owners, records=records_owners)
-        given = {"size": size, "files": files}
+        """Make the options that the arguments of a call ask for.
+
+        Args:
+            settings: The settings of the client.
+            max_size: Bytes of all files; None for the default.
+            max_files: Files, directories and links; None for the default.
+            more: Further attributes.
+        """
+        given = {"size": max_size, "files": max_files}
         limits = UnpackLimits().replace(**{k: v for k, v in given.items() if v is not None})
-        return cls(CopyOptions.build(settings), owners, limits, replaces, keeps_dirlinks)
+        return cls(copy=CopyOptions.build(settings), limits=limits, **more)
+
+
+def choose_owners(
+    *, records: bool, uids: Sequence[tuple[int, int, int]], gids: Sequence[tuple[int, int, int]]
+) -> Owners:
+    """Return whose unpacked files are: root gives owners, and so does who has a map.
+
+    Args:
+        records: Whether owners are recorded and not set.
+        uids: Ranges of users: the first inside, the first outside, and how many.
+        gids: Ranges of groups likewise.
+    """
+    sets = not records and (os.geteuid() == 0 or bool(uids or gids))
+    return Owners(sets, records, tuple(starmap(IdRange, uids)), tuple(starmap(IdRange, gids)))

@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from wherry.content.remove_tree import remove_tree
-from wherry.errors import UnsafeArchive
+from wherry.errors import UnsafeArchive, Unsupported
 from wherry.model.record import Record
 from wherry.unpack.beneath import OpenDirectories
 from wherry.unpack.entry import BLOCK_DEVICE, CHARACTER, DEVICES, FIFO, FILE, SYMLINK, shown
@@ -98,6 +98,8 @@ class Applier:
                     self._make_link(path, operation.target)
                 case Remove():
                     self._remove(path)
+        except Unsupported as error:
+            raise error.within(shown(b"/".join(path))) from None
         except OSError as error:
             if error.errno in _NAME_ERRORS:
                 text = f"no file system takes it ({error.strerror})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wherry.errors import Unsupported
 from wherry.model.record import Record
 
 if TYPE_CHECKING:
@@ -42,7 +43,11 @@ class Owners(Record):
     gids: tuple[IdRange, ...] = ()
 
     def of(self, uid: int, gid: int) -> tuple[int, int] | None:
-        """Return the owner to set; None to leave it."""
+        """Return the owner to set; None to leave it.
+
+        Raises:
+            Unsupported: No range has the owner.
+        """
         if not self.sets:
             return None
         return _mapped(uid, self.uids), _mapped(gid, self.gids)
@@ -60,7 +65,9 @@ def _mapped(number: int, ranges: tuple[IdRange, ...]) -> int:
     for each in ranges:
         if each.inside <= number < each.inside + each.count:
             return each.outside + number - each.inside
-    raise ValueError(f"no range has {number}")
+    raise Unsupported(
+        f"no range of the map has the owner {number}", hint="--uid-map and --gid-map name ranges"
+    )
 
 
 def encode_owner(uid: int, gid: int) -> bytes:

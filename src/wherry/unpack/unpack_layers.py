@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wherry.content.verify import RawLimit
     from wherry.model.digest import Digest
     from wherry.unpack.apply import UnpackLimits
+    from wherry.unpack.entry_filter import EntryFilter
     from wherry.unpack.owners import Owners
 
 
@@ -45,6 +46,7 @@ def unpack_layers(
     layers: Iterable[PackedLayer],
     root: int,
     owners: Owners,
+    wanted: EntryFilter,
     limits: UnpackLimits,
     raw_limit: RawLimit,
     cancel: CancelToken,
@@ -58,6 +60,7 @@ def unpack_layers(
         layers: The layers.
         root: A descriptor of the directory, which nobody else writes.
         owners: Whose the files are.
+        wanted: Which entries are unpacked.
         limits: The limits of the image.
         raw_limit: The limit of each decompressed layer.
         cancel: Stops the call.
@@ -74,7 +77,7 @@ def unpack_layers(
         for layer in layers:
             planner.begin_layer()
             try:
-                _unpack_layer(layer, planner, applier, raw_limit, cancel)
+                _unpack_layer(layer, planner, applier, wanted, raw_limit, cancel)
             except (IntegrityError, Unsupported) as error:
                 raise error.within(layer_name(layer.digest)) from error.__cause__
         applier.finish(planner.root)
@@ -84,6 +87,7 @@ def _unpack_layer(
     layer: PackedLayer,
     planner: Planner,
     applier: Applier,
+    wanted: EntryFilter,
     raw_limit: RawLimit,
     cancel: CancelToken,
 ) -> None:
@@ -93,6 +97,6 @@ def _unpack_layer(
         LayerFeed(source, layer.diff_id, cancel, limit) as feed,
     ):
         reader = LayerReader(feed.next_piece)
-        for entry in read_entries(reader):
+        for entry in wanted.select(read_entries(reader)):
             for operation in planner.plan(entry):
                 applier.apply(operation, reader)

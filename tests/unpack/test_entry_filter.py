@@ -1,0 +1,57 @@
+"""Patterns that select entries."""
+
+from __future__ import annotations
+
+import pytest
+
+from wherry.errors import UnsafeArchive
+from wherry.unpack.entry import FILE, HARDLINK, Attributes, Entry
+from wherry.unpack.entry_filter import EntryFilter
+
+NAMES = ["./etc", "etc/passwd", "/usr/bin/sh", "usr/share/doc/x", "usrlocal", "etc/.wh.old"]
+
+
+def entry(name: bytes, kind: str = FILE, link: bytes = b"") -> Entry:
+    return Entry(name, kind, Attributes(0o644, 0, 0, 0), link=link)
+
+
+def selected(found: EntryFilter, names: list[str]) -> list[str]:
+    return [each.name.decode() for each in found.select(entry(n.encode()) for n in names)]
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "left"),
+    [
+        ([], [], NAMES),
+        (["etc"], [], ["./etc", "etc/passwd", "etc/.wh.old"]),
+        (["/usr/"], [], ["/usr/bin/sh", "usr/share/doc/x", "etc/.wh.old"]),
+        (["usr/*/doc"], [], ["usr/share/doc/x", "etc/.wh.old"]),
+        (["*sh"], [], ["/usr/bin/sh", "etc/.wh.old"]),
+        ([], ["usr", "etc/p*"], ["./etc", "usrlocal", "etc/.wh.old"]),
+        (["usr"], ["usr/share"], ["/usr/bin/sh", "etc/.wh.old"]),
+        (["e[st]c", "nothing"], [], ["./etc", "etc/passwd", "etc/.wh.old"]),
+    ],
+)
+def test_patterns(include: list[str], exclude: list[str], left: list[str]) -> None:
+    assert selected(EntryFilter.build(include, exclude), NAMES) == left
+
+
+def test_components_are_dropped_after_the_patterns() -> None:
+    found = EntryFilter.build(["usr"], [], 1)
+    assert selected(found, ["usr", "usr/bin", "usr/bin/sh", "etc/x"]) == ["bin", "bin/sh"]
+
+
+def test_hard_links_are_renamed_with_their_targets() -> None:
+    [made] = EntryFilter.build(strip=1).select(iter([entry(b"a/b", HARDLINK, b"./a/c")]))
+    assert (made.name, made.link) == (b"b", b"c")
+
+
+def test_names_need_not_be_text() -> None:
+    names = [b"caf\xe9/x", b"cafe"]
+    found = EntryFilter.build(["caf\udce9"]).select(map(entry, names))
+    assert [each.name for each in found] == names[:1]
+
+
+def test_dots_do_not_pass_a_filter() -> None:
+    with pytest.raises(UnsafeArchive):
+        list(EntryFilter.build(strip=1).select(iter([entry(b"a/../../b")])))
