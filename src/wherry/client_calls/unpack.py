@@ -69,12 +69,13 @@ class UnpackCalls(ClientCalls):
         """
         from wherry.ops.unpack import unpack
         from wherry.ops.unpack_options import UnpackOptions, choose_owners
-        from wherry.unpack.entry_filter import EntryFilter
 
         options = UnpackOptions.build(
             self._context.settings,
             owners=choose_owners(records=keep_owners, uids=uid_map, gids=gid_map),
-            wanted=EntryFilter.build(include, exclude, strip_components),
+            include=include,
+            exclude=exclude,
+            strip=strip_components,
             layer=layer,
             replaces=replace,
             keeps_dirlinks=keep_dirlinks,
@@ -124,11 +125,12 @@ class UnpackCalls(ClientCalls):
         """
         from wherry.ops.export import export
         from wherry.ops.unpack_options import UnpackOptions
-        from wherry.unpack.entry_filter import EntryFilter
 
         options = UnpackOptions.build(
             self._context.settings,
-            wanted=EntryFilter.build(include, exclude, strip_components),
+            include=include,
+            exclude=exclude,
+            strip=strip_components,
             layer=layer,
             keeps_dirlinks=keep_dirlinks,
             max_size=max_size,

@@ -46,6 +46,9 @@ class UnpackOptions(Record):
         *,
         max_size: int | None = None,
         max_files: int | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        strip: int = 0,
         **more: Any,
     ) -> UnpackOptions:
         """Make the options that the arguments of a call ask for.
@@ -54,11 +57,15 @@ class UnpackOptions(Record):
             settings: The settings of the client.
             max_size: Bytes of all files; None for the default.
             max_files: Files, directories and links; None for the default.
+            include: Patterns of what is unpacked; none for everything.
+            exclude: Patterns of what is left out.
+            strip: Parts to drop from the front of each path.
             more: Further attributes.
         """
         given = {"size": max_size, "files": max_files}
         limits = UnpackLimits().replace(**{k: v for k, v in given.items() if v is not None})
-        return cls(copy=CopyOptions.build(settings), limits=limits, **more)
+        wanted = EntryFilter.build(include, exclude, strip)
+        return cls(copy=CopyOptions.build(settings), limits=limits, wanted=wanted, **more)
 
 
 def choose_owners(
