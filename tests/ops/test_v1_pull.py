@@ -327,10 +327,13 @@ def test_a_layer_that_never_arrives(
     failing = registry.inject(Fault(fault, path=f"{BASE.id}/layer"))
     if isinstance(fault, Cut):
         registry.inject(Fault(IgnoreRange(), path="/layer"))
+    events: list[Event] = []
     with pytest.raises((NetworkError, RegistryError), match=registry.host) as caught:
-        pull(registry, store)
+        pull(registry, store, listener=events.append)
     assert failing.count == caught.value.attempts == OPTIONS.copy.policy.attempts
     assert snapshot(store) == Snapshot()
+    ours = [event for event in events if event.digest and event.digest.hex == BASE.id]
+    assert (ours[-1].status, ours[-1].current) == (Status.DOWNLOADING, 0)  # none of it is kept
     registry.faults.clear()
     assert pull(registry, store).updated
 

@@ -120,6 +120,9 @@ class V1LayerPull:
         except Busy as busy:
             self._progress.report_waiting(layer, busy.size)
             raise
+        except BaseException:
+            self._progress.bytes(layer, 0)  # what has arrived is discarded
+            raise
         finally:
             self._progress.report_pause(layer)
 
