@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,7 +33,6 @@ from wherry.testing import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 TARS = [tar_layer({f"f{number}": b"x" * 3000 * number}) for number in range(3)]
 IMAGE = build_image(TARS)
@@ -352,6 +352,24 @@ def test_without_the_switch_nothing_of_version_1_is_sent(
             client.push(name, f"{v1.host}/app:1")
     assert "--legacy" in (caught.value.hint or "")
     assert legacy_paths(v1) == []
+
+
+def test_the_host_that_hosts_toml_names_is_pushed_to(
+    source: FakeRegistry, v1: FakeV1Registry, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    settings = Path(environment["XDG_CONFIG_HOME"])
+    location = f'prefix = "h.example"\nlocation = "{v1.host}/x"'
+    for path, text in {
+        "containers/registries.conf": f"[[registry]]\n{location}",
+        "wherry/hosts.toml": f'["{v1.host}"]\nlegacy = true\n',
+    }.items():
+        (settings / path).parent.mkdir()
+        (settings / path).write_text(text)
+    with wherry.Client(store=tmp_path / "store", retries=1) as client:
+        name = pulled(client, source)
+        assert client.push(name, "h.example/app:1").v1_id == TOP
+        assert v1.tags == {"x/app": {"1": TOP}}
+        assert client.push(name, "h.example/app:2").sent == 0
 
 
 def test_where_version_2_is_there_it_is_used(client: wherry.Client, source: FakeRegistry) -> None:

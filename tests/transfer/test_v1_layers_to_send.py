@@ -38,7 +38,7 @@ def prepare(
         assert found.blob.descriptor.size is not None
         sent = [read(found.blob) for _ in range(2)]
         assert sent[0] == sent[1]
-        return found.tar_sum.checksum(JSON), sent[0], found.blob.descriptor
+        return found.checksum(JSON), sent[0], found.blob.descriptor
 
 
 def read(blob: Blob) -> bytes:
@@ -108,6 +108,12 @@ def test_the_diff_id_is_compared() -> None:
 def test_a_layer_that_is_no_tar_has_no_checksum() -> None:
     with pytest.raises(IntegrityError, match="no tar header"):
         prepare(layer_of(compress(b"text " * 1000, "gzip")))
+
+
+def test_a_tar_that_is_cut_off_has_no_checksum() -> None:
+    with pytest.raises(IntegrityError, match="cut off") as caught:
+        prepare(layer_of(compress(TAR[:5000], "gzip")))
+    assert caught.value.where[0].startswith("layer sha256:")
 
 
 def test_a_layer_with_sparse_members_has_no_checksum() -> None:

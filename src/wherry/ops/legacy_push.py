@@ -58,13 +58,13 @@ def advise_on_push(error: WherryError, destination: Address, access: Access) -> 
 
     A registry of version 2 refuses a repository with an error code, or for want of credentials.
     """
-    reference = destination.reference
-    if destination.where is not Where.REGISTRY or reference is None:
-        return
-    endpoint = access.session().hosts.endpoints(reference)[-1]
     is_refusal = isinstance(error, NotFound | NetworkError | RegistryError)
     codes = getattr(error, "codes", ())
     if not is_refusal or codes or not may_go_on(error, served=False):
         return
+    reference = destination.reference
+    if destination.where is not Where.REGISTRY or reference is None:
+        return
+    endpoint = access.session().hosts.endpoints(reference)[-1]
     if error.is_within(endpoint.name) and not endpoint.legacy:
         advise(error, reference.domain)

@@ -246,7 +246,7 @@ class V1Push:
             packed = ready.blob.descriptor
             if compression is not None:
                 self._memory.remember_packed(layer.digest, compression, packed)
-            checksum = ready.tar_sum.checksum(each.json)
+            checksum = ready.checksum(each.json)
             sized = layer._replace(size=packed.size)
             upload = V1Upload(each.id, each.json, ready.blob, checksum)
             is_new = self._uploads.send(endpoint, upload, functools.partial(progress.bytes, sized))

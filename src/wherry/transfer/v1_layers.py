@@ -10,7 +10,7 @@ import contextlib
 from typing import TYPE_CHECKING, BinaryIO
 
 from wherry.content.verify import layer_name
-from wherry.errors import Unsupported
+from wherry.errors import IntegrityError, Unsupported
 from wherry.model.record import Record
 from wherry.model.tarsum import TarSum
 from wherry.transfer.pack import pack_layer, verify_layer
@@ -35,6 +35,13 @@ class PreparedLayer(Record):
 
     blob: Blob
     tar_sum: TarSum
+
+    def checksum(self, v1_json: bytes) -> str:
+        """Return the checksum for an image; raises `IntegrityError` for a tar that is cut off."""
+        try:
+            return self.tar_sum.checksum(v1_json)
+        except IntegrityError as error:
+            raise error.within(layer_name(self.blob.descriptor.digest)) from None
 
 
 class LayerPreparation(Record):
