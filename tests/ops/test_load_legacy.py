@@ -123,6 +123,72 @@ def test_broken_chains(
     assert client.store.images() == []
 
 
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_loop_that_no_image_leads_to(client: Client, tmp_path: Path, *, piped: bool) -> None:
+    data = tar_layer(legacy_files([(A, ""), (B, C), (C, B)], TARS, {"1": A}))
+    (tmp_path / "archive").write_bytes(data)
+    with pytest.raises(InvalidDocument, match=rf"{C}/json.*: {B} is its own ancestor"):
+        client.load(io.BytesIO(data) if piped else tmp_path / "archive")
+    assert client.store.images() == []
+
+
+def changed(files: dict[str, bytes], v1_id: str, old: str, new: str) -> bytes:
+    """Return an archive with a change in the JSON of a layer."""
+    path = f"{v1_id}/json"
+    assert old in files[path].decode()
+    return tar_layer(files | {path: files[path].replace(old.encode(), new.encode())})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (f'"id": "{B}"', f'"id": "{B.upper()}"', f"{B}/json.*id: '{B.upper()}' is not an image id"),
+        (f'"id": "{B}", ', "", f"{B}/json.*id: '' is not an image id"),
+        (f'"id": "{B}"', f'"id": "{C}"', f"{B}/json.*id: is {C}, not its directory's name"),
+        (f'"parent": "{A}"', f'"parent": "{A}", "Parent": "{C}"', "parent: is given twice"),
+        (f'"parent": "{A}"', f'"parent": "{A}", "parent": "{C}"', "parent"),
+        (f'"parent": "{A}"', '"parent_id": "sha256:../x"', "parent_id: '../x' is not an image id"),
+        (f'"parent": "{A}"', f'"parent_id": "sha256:{"d" * 64}"', f"{'d' * 64} is missing"),
+    ],
+    ids=["upper case", "no id", "other id", "two parents", "two keys", "bad parent_id", "missing"],
+)
+def test_ids_that_contradict(
+    client: Client, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    files = legacy_files([(A, ""), (B, A), (C, B)], TARS, {"1": C})
+    (tmp_path / "archive").write_bytes(changed(files, B, old, new))
+    with pytest.raises((InvalidDocument, NotFound), match=message) as caught:
+        client.load(tmp_path / "archive")
+    assert "\n" not in str(caught.value)
+    assert client.store.images() == []
+
+
+def test_an_archive_of_engine_1_9(client: Client, tmp_path: Path) -> None:
+    """It has the ids of content beside those of directories, or in place of a parent."""
+    files = legacy_files([(A, ""), (B, A), (C, B)], TARS, {"1": C})
+    strong = f'"layer_id": "sha256:{"e" * 64}", "parent_id": "sha256:{"f" * 64}"'
+    both = changed(files, B, f'"parent": "{A}"', f'"parent": "{A}", {strong}')
+    (tmp_path / "both").write_bytes(both)
+    (tmp_path / "one").write_bytes(changed(files, B, '"parent": "', '"parent_id": "sha256:'))
+    diff_ids = [[*image.config.diff_ids] for place in ("both", "one")
+                for image in client.load(tmp_path / place)]  # fmt: skip
+    assert diff_ids == [[wherry.Digest.of(tar) for tar in TARS]] * 2
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_layer_that_many_images_name_is_loaded_once(
+    client: Client, tmp_path: Path, *, piped: bool
+) -> None:
+    files = legacy_files([(A, ""), (B, A), (C, B)], TARS, {"3": C, "2": B, "1": A, "again": C})
+    data = tar_layer(files)
+    (tmp_path / "archive").write_bytes(data)
+    events: list[wherry.Event] = []
+    source = io.BytesIO(data) if piped else tmp_path / "archive"
+    assert len(client.load(source, on_event=events.append)) == 3
+    loaded = [event.digest for event in events if event.status is wherry.Status.LOADED]
+    assert len(loaded) == len(set(loaded)) == len(TARS)
+
+
 def test_an_id_that_is_not_its_directorys_name(client: Client, tmp_path: Path) -> None:
     files = legacy_files([(A, ""), (B, A), (C, B)], TARS, {"1": C})
     files[f"{B}/json"] = files[f"{B}/json"].replace(B.encode(), b"d" * 64)

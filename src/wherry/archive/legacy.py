@@ -18,6 +18,7 @@ from wherry.errors import InvalidDocument, NotFound
 from wherry.model import v1
 from wherry.model._fields import load_object
 from wherry.model.digest import Digest
+from wherry.model.gostruct import Field, Kind, decode
 
 if TYPE_CHECKING:
     from wherry.archive.files import Files
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_CHAIN = 10_000  # layers of one image
 _MAX_DEPTH = 8
+_PARENT_ID = (Field("parent_id", Kind.STRING),)
 _JSON = re.compile(r"([0-9a-f]{64})/json")
 
 
@@ -68,12 +70,16 @@ class LegacyArchive(DockerArchive):
             self._load(v1_id)
         heads = set(ids) - set(self._parents.values()) - set(names)
         items: list[ManifestItem] = []
-        count = 0
+        count, reached = 0, set[str]()
         for top in [*names, *sorted(heads)]:
-            layers = tuple(f"{v1_id}/layer.tar" for v1_id in self._chain(top))
-            count += len(layers)
+            chain = self._chain(top)
+            reached.update(chain)
+            count += len(chain)
             check_layers(count)
+            layers = tuple(f"{v1_id}/layer.tar" for v1_id in chain)
             items.append(ManifestItem(top, layers, names.get(top, ())))
+        for v1_id in sorted(set(ids) - reached):
+            self._chain(v1_id)  # all of these have children only among themselves: a loop
         return items
 
     def _names(self) -> dict[str, tuple[str, ...]]:
@@ -154,10 +160,19 @@ class LegacyArchive(DockerArchive):
 
 
 def _parent(raw: bytes, v1_id: str) -> str:
-    """Return the parent in the JSON of the layer ``v1_id``; empty if it has none."""
-    image = v1.image(raw)
+    """Return the parent in the JSON of the layer ``v1_id``; empty if it has none.
+
+    Engine 1.9 knows the parent by ``parent_id`` where there is no ``parent`` (moby 1.9,
+    ``graph/graph.go``). If there are both, ``parent`` is the directory in the archive.
+    """
+    image, fields = v1.image(raw), v1.load(raw)
     found = v1.validate_id(image.get("id", ""))
     if found != v1_id:
         raise InvalidDocument(f"is {found}, not its directory's name", path="id")
-    parent = image.get("parent", "")
-    return v1.validate_id(parent, "parent") if parent else ""
+    parents = {str(value) for key, value in fields.items() if key.casefold() == "parent"}
+    if len(parents) > 1:
+        raise InvalidDocument("is given twice, with different ids", path="parent")
+    if parent := image.get("parent", ""):
+        return v1.validate_id(parent, "parent")
+    parent_id = decode(_PARENT_ID, fields).get("parent_id", "")
+    return v1.validate_id(parent_id.removeprefix("sha256:"), "parent_id") if parent_id else ""
