@@ -184,6 +184,7 @@ RULES = {
     "uid_map": _RANGES,
     "untag": FLAG,
     "username": TEXT,
+    "v1": FLAG,
     "verify_layers": FLAG,
     "verify_signatures": FLAG,
 }

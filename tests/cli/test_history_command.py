@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from typing import TYPE_CHECKING
 
-from wherry.testing import BuiltImage, FakeRegistry, build_image, tar_layer
+from wherry.model.digest import Digest
+from wherry.model.v1 import strong_id
+from wherry.testing import (
+    BuiltImage,
+    FakeRegistry,
+    Schema1Entry,
+    build_image,
+    compress,
+    schema1_of,
+    tar_layer,
+    v1_id,
+)
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import wherry as library
     from conftest import Wherry
 
@@ -56,6 +70,67 @@ def test_history_as_json(wherry: Wherry, client: library.Client, fake: FakeRegis
     ]
     assert [step["diff_id"] for step in steps] == [IMAGE.diff_ids[1], None, IMAGE.diff_ids[0]]
     assert [step["size"] for step in steps] == [IMAGE.layers[1].size, None, IMAGE.layers[0].size]
+
+
+def test_ids_of_version_1_are_those_of_the_saved_archive(
+    wherry: Wherry, client: library.Client, fake: FakeRegistry, tmp_path: Path
+) -> None:
+    fake.add_image("team/app", IMAGE, "t")
+    name = f"{fake.host}/team/app:t"
+    client.pull(name)
+    client.save(name, tmp_path / "archive")
+    with tarfile.open(tmp_path / "archive") as archive:
+        found = archive.extractfile("repositories")
+        assert found is not None
+        top = json.load(found)[f"{fake.host}/team/app"]["t"]
+        below = {each.name.partition("/")[0] for each in archive if each.isdir()} - {top}
+    steps = json.loads(wherry("history", "--v1", "--json", name).stdout)
+    assert [step["saved_id"] for step in steps] == [top, None, *below]
+    assert [(step["v1_id"], step["strong_id"]) for step in steps] == [(None, None)] * 3
+    assert [step["empty_layer"] for step in steps] == [False, True, False]
+    header, *rows = wherry("history", "--v1", name).stdout.splitlines()
+    assert header.split()[:4] == ["LAYER", "SAVED", "ID", "CREATED"]
+    assert [row.split()[1] for row in rows] == [top[:12], "-", *(each[:12] for each in below)]
+    assert top in wherry("history", "--v1", "--no-trunc", name).stdout
+    plain = json.loads(wherry("history", "--json", name).stdout)
+    assert not {"v1_id", "strong_id", "saved_id"} & set(plain[0])
+
+
+def test_ids_of_a_schema1_manifest(
+    wherry: Wherry, client: library.Client, fake: FakeRegistry
+) -> None:
+    layers = [compress(tar_layer({f"f{number}": b"x"}), "gzip") for number in range(3)]
+    each: dict[str, object] = {
+        "created": "2015-06-10T20:39:00Z",
+        "docker_version": "1.9.1",
+        "os": "linux",
+    }
+    chain: list[dict[str, object]] = [
+        each | {"id": v1_id(0)},
+        each | {"id": v1_id(1), "parent": v1_id(0), "throwaway": True},
+        each | {"id": v1_id(2), "parent": v1_id(1)},
+    ]
+    built = schema1_of([Schema1Entry(*pair) for pair in zip(layers, chain, strict=True)])
+    for layer in layers:
+        fake.add_blob(layer)
+    fake.add_manifest("old", built.manifest.data, built.manifest.media_type, "t")
+    name = f"{fake.host}/old:t"
+    strong: list[Digest] = []
+    for layer, found in zip(layers, chain, strict=True):
+        below = strong[-1] if strong else None
+        strong.append(strong_id(json.dumps(found).encode(), Digest.of(layer), below))
+    steps = json.loads(wherry("history", "--v1", "--json", name).stdout)[::-1]
+    assert [step["v1_id"] for step in steps] == [found["id"] for found in chain]
+    assert [step["strong_id"] for step in steps] == [str(each) for each in strong]
+    assert [step["saved_id"] for step in steps] == [None] * 3  # it depends on the DiffIDs
+    assert [step["empty_layer"] for step in steps] == [False, True, False]
+    header, *rows = wherry("history", "--v1", name).stdout.splitlines()
+    assert header.split()[:6] == ["LAYER", "V1", "ID", "STRONG", "ID", "CREATED"]
+    assert [row.split()[1:3] for row in rows[::-1]] == [
+        [str(found["id"])[:12], each.short] for found, each in zip(chain, strong, strict=True)
+    ]
+    client.pull(name)
+    assert client.history(f"store:{name}", v1=True) == client.history(f"docker://{name}", v1=True)
 
 
 def test_history_of_a_missing_image(wherry: Wherry) -> None:

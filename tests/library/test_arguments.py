@@ -63,7 +63,7 @@ for names, values in (
     ("password patterns", TEXTS),
     ("reference registry since username", TEXTS),
     ("all_platforms dangling dry_run force foreign insecure legacy offline tags", FLAGS),
-    ("keep_dirlinks keep_owners replace untag verify_layers verify_signatures", FLAGS),
+    ("keep_dirlinks keep_owners replace untag v1 verify_layers verify_signatures", FLAGS),
     ("max_files max_size", [*NUMBERS, 1.5]),
     ("on_event on_failure on_progress on_request on_warning", [5, "print"]),
     ("digest", [5, b"sha256:", ["sha256:"]]),

@@ -176,6 +176,7 @@ class ReadCalls(ClientCalls):
         address: str | Address,
         *,
         platform: str | Platform | None = None,
+        v1: bool = False,
         store: wherry.types.StoreOrPath | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
@@ -183,11 +184,16 @@ class ReadCalls(ClientCalls):
         """Return the steps that made an image, the last one first, with their layers.
 
         The store is searched for a name without a place, then the registry.
+
+        Args:
+            address: The image.
+            v1: Give the steps of a schema1 manifest the ids of version 1 in it and those of
+                engine 1.9, and other steps the ids that `save` writes.
         """
         from wherry.ops.image_history import get_history
 
         access, wanted = self._context.prepare_read(store, platform, on_event, cancel)
-        return get_history(as_address(address, Where.ANY), access, wanted)
+        return get_history(as_address(address, Where.ANY), access, wanted, v1=v1)
 
     @public_call
     def referrers(

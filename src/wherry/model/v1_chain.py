@@ -60,6 +60,19 @@ def chain_of_schema1(manifest: Schema1) -> tuple[ChainImage, ...]:
     )
 
 
+def strong_ids(manifest: Schema1) -> list[Digest]:
+    """Return the ids that engine 1.9 gives the images of a schema1 manifest, bottom first.
+
+    It stores an image under this id, which depends on the image's content and on all below it
+    (moby 1.9, ``graph/pull_v2.go``).
+    """
+    found: list[Digest] = []
+    for step in reversed(manifest.layers):
+        below = found[-1] if found else None
+        found.append(v1.strong_id(step.v1_json, step.blob_sum, below))
+    return found
+
+
 def chain_of_config(
     config: bytes, layers: Sequence[Descriptor], ids: Sequence[str] = ()
 ) -> tuple[ChainImage, ...]:

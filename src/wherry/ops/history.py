@@ -12,6 +12,8 @@ from wherry.model.digest import Digest
 
 if TYPE_CHECKING:
     from wherry.model.config import ImageConfig
+    from wherry.model.manifest import Manifest
+    from wherry.model.schema1 import Schema1
 
 
 class HistoryStep(NamedTuple):
@@ -25,8 +27,11 @@ class HistoryStep(NamedTuple):
         digest: The digest of the step's layer; None for a step without a layer.
         diff_id: The DiffID of the layer, or None.
         size: The size of the compressed layer in bytes, or None.
-        v1_id: The id of the step's image in a version 1 registry, where each has a layer and no
-            digest is known; else empty.
+        v1_id: The id in the step's version 1 JSON, which images of version 1 registries and
+            schema1 manifests have; else empty.
+        strong_id: The id under which engine 1.9 stores the step of a schema1 manifest, or None.
+        saved_id: The version 1 id that engines since 1.10 and `save` give the layer; else empty.
+        empty_layer: The step has no layer.
     """
 
     created: str
@@ -37,6 +42,9 @@ class HistoryStep(NamedTuple):
     diff_id: Digest | None = None
     size: int | None = None
     v1_id: str = ""
+    strong_id: Digest | None = None
+    saved_id: str = ""
+    empty_layer: bool = False
 
 
 def list_history(config: ImageConfig, layers: Sequence[Descriptor]) -> list[HistoryStep]:
@@ -67,4 +75,33 @@ def _step(entry: History, layer: Descriptor | None, diff_id: Digest | None) -> H
         digest=None if layer is None else layer.digest,
         diff_id=diff_id,
         size=None if layer is None else layer.size,
+        empty_layer=layer is None,
     )
+
+
+def add_v1_ids(
+    steps: Sequence[HistoryStep], image: Manifest | Schema1, config: ImageConfig
+) -> list[HistoryStep]:
+    """Return the steps with their ids of version 1.
+
+    Every step of a schema1 manifest has a version 1 JSON. Of other images, every layer with a
+    DiffID gets one when the image is saved.
+
+    Args:
+        steps: The result of `list_history`.
+        image: The manifest.
+        config: The config; of a schema1 image, the one that is made for it.
+    """
+    from wherry.model import v1
+    from wherry.model.schema1 import Schema1
+    from wherry.model.v1_chain import strong_ids
+
+    if isinstance(image, Schema1):
+        rows = zip(steps, image.layers, reversed(strong_ids(image)), strict=True)
+        return [step._replace(v1_id=layer.id, strong_id=strong) for step, layer, strong in rows]
+    ids = (v1_id for v1_id, _ in v1.saved_chain(config.raw, config.diff_ids))
+    lowest_first = [
+        step if step.diff_id is None else step._replace(saved_id=next(ids))
+        for step in reversed(steps)
+    ]
+    return lowest_first[::-1]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wherry.errors import WherryError
 from wherry.ops.documents import choose, read_parsed_config
-from wherry.ops.history import list_history
+from wherry.ops.history import add_v1_ids, list_history
 from wherry.ops.open_source import open_image, open_v1_image
 
 if TYPE_CHECKING:
@@ -17,8 +17,12 @@ if TYPE_CHECKING:
     from wherry.ops.open_source import Access
 
 
-def get_history(address: Address, access: Access, wanted: PlatformChoice) -> list[HistoryStep]:
+def get_history(
+    address: Address, access: Access, wanted: PlatformChoice, *, v1: bool
+) -> list[HistoryStep]:
     """Return the history of an image, the last step first, with the layers.
+
+    With ``v1`` the steps have their ids of version 1.
 
     Raises:
         PlatformMismatch: There is no image for the platform.
@@ -33,4 +37,6 @@ def get_history(address: Address, access: Access, wanted: PlatformChoice) -> lis
 
             return history_v1(repository, repository.reference, wanted)
         chosen = choose(image, wanted)
-        return list_history(read_parsed_config(image, chosen), chosen.layers)
+        config = read_parsed_config(image, chosen)
+        steps = list_history(config, chosen.layers)
+        return add_v1_ids(steps, chosen.manifest, config) if v1 else steps
