@@ -78,7 +78,7 @@ def test_ids_of_version_1_are_those_of_the_saved_archive(
     fake.add_image("team/app", IMAGE, "t")
     name = f"{fake.host}/team/app:t"
     client.pull(name)
-    client.save(name, tmp_path / "archive")
+    done = wherry("-v", "save", "-o", str(tmp_path / "archive"), name)
     with tarfile.open(tmp_path / "archive") as archive:
         found = archive.extractfile("repositories")
         assert found is not None
@@ -92,6 +92,12 @@ def test_ids_of_version_1_are_those_of_the_saved_archive(
     assert header.split()[:4] == ["LAYER", "SAVED", "ID", "CREATED"]
     assert [row.split()[1] for row in rows] == [top[:12], "-", *(each[:12] for each in below)]
     assert top in wherry("history", "--v1", "--no-trunc", name).stdout
+    for step in (steps[0], steps[2]):
+        note = f"layer {step['digest'][7:19]} is in the directory {step['saved_id']}"
+        assert f"Note: {name}: {note}" in done.stderr.splitlines()
+    (result,) = client.save(name, tmp_path / "again")
+    assert result.v1_ids == (*below, top)
+    assert client.save(name, tmp_path / "layout", format="oci")[0].v1_ids == ()
     plain = json.loads(wherry("history", "--json", name).stdout)
     assert not {"v1_id", "strong_id", "saved_id"} & set(plain[0])
 

@@ -10,6 +10,7 @@ from wherry.content.protocols import Receipt
 from wherry.content.verify import check_rootfs
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import Index, Manifest
+from wherry.model.v1 import saved_chain
 from wherry.ops.blob_writers import BlobWriter, LayerWriter, find_raw_size, find_size, read_config
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class ArchiveEntries:
         source, manifest = chosen.image.source, chosen.manifest
         config = read_config(source, manifest.config)
         check_rootfs(config, [Receipt(layer) for layer in manifest.layers])
+        chosen.v1_ids = tuple(v1_id for v1_id, _ in saved_chain(config.raw, config.diff_ids))
         layers = []
         for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
             known, size = chosen.image.facts(layer.digest)

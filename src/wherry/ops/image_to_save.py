@@ -29,6 +29,7 @@ class ImageToSave:
     """An image, the root to write, and the manifest that represents it.
 
     ``names`` are the names in the archive, with the reference of each that is a whole name.
+    ``v1_ids`` are the ids of the layers in a docker archive, bottom first.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class ImageToSave:
         self.root = Descriptor(document.media_type, digest, len(document.raw))
         self.manifest = manifest
         self.names: dict[str, Reference | None] = {}
+        self.v1_ids: tuple[str, ...] = ()
         self._document = document
         self._fetch = fetch
 

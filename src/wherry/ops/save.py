@@ -20,10 +20,11 @@ from wherry.ops.save_options import DIRECTORIES
 from wherry.transfer.progress import Emitter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from wherry.archive.entry import Entry
     from wherry.content.cancel import CancelToken
+    from wherry.content.events import Event
     from wherry.model.address import Address
     from wherry.ops.open_source import Access
     from wherry.ops.save_options import SaveOptions
@@ -36,11 +37,13 @@ class SaveResult(Record):
         root: The digest of its manifest or index in the archive.
         id: The digest of its config.
         names: Its names in the archive.
+        v1_ids: The version 1 ids of its layers in a docker archive, the lowest layer first.
     """
 
     root: Digest
     id: Digest
     names: tuple[Reference, ...]
+    v1_ids: tuple[str, ...] = ()
 
 
 def save(
@@ -64,10 +67,20 @@ def save(
         chosen = list(images.values())
         entries = list(ArchiveEntries(progress, access.cancel).of(chosen, options.format))
         _write(target, options, entries, access.cancel)
+        for each in chosen:
+            _report_v1_ids(each, access.listener)
         return [
-            SaveResult(each.root.digest, each.manifest.config.digest, each.references)
+            SaveResult(each.root.digest, each.manifest.config.digest, each.references, each.v1_ids)
             for each in chosen
         ]
+
+
+def _report_v1_ids(saved: ImageToSave, listener: Callable[[Event], None]) -> None:
+    """Tell in which directory of a docker archive each layer is."""
+    name = saved.references[0].familiar if saved.references else saved.root.digest.short
+    emitter = Emitter(listener, name)
+    for v1_id, layer in zip(saved.v1_ids, saved.manifest.layers, strict=False):
+        emitter.note(f"layer {layer.digest.short} is in the directory {v1_id}")
 
 
 def _open_images(
