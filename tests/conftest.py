@@ -30,6 +30,7 @@ FOREIGN_NAMES = {
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "COLUMNS", "LINES"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
     *("SOURCE_DATE_EPOCH", "NO_COLOR", "FORCE_COLOR"),
+    "PYTHONDONTWRITEBYTECODE",  # each process of a test would compile the modules again
 }
 
 

@@ -346,14 +346,14 @@ def test_tag_lists(environment: dict[str, str], name: str, order: str) -> None:
 
 # Archives
 
-ARCHIVES: dict[str, list[tuple[str, bytes]]] = {
-    "images": [("manifest.json", document([{"Config": "c", "Layers": ["l"] * 9000}] * 40))],
-    "values": [("manifest.json", b"[%s]" % b",".join([b"{}"] * 1_000_000))],
-    "10,000 images": [
+ARCHIVES: dict[str, Callable[[], list[tuple[str, bytes]]]] = {
+    "images": lambda: [("manifest.json", document([{"Config": "c", "Layers": ["l"] * 9000}] * 40))],
+    "values": lambda: [("manifest.json", b"[%s]" % b",".join([b"{}"] * 1_000_000))],
+    "10,000 images": lambda: [
         ("manifest.json", document([{"Config": f"c{n}", "Layers": ["l"]} for n in range(10_000)]))
     ],
-    "documents": [(f"{n}.json", b'{"x":"%s"}' % (b"y" * 4_000_000)) for n in range(15)],
-    "members": [(f"{'n' * 90}{number}", b"") for number in range(120_000)],
+    "documents": lambda: [(f"{n}.json", b'{"x":"%s"}' % (b"y" * 4_000_000)) for n in range(15)],
+    "members": lambda: [(f"{'n' * 90}{number}", b"") for number in range(120_000)],
 }
 
 
@@ -362,7 +362,7 @@ ARCHIVES: dict[str, list[tuple[str, bytes]]] = {
 def test_archives(environment: dict[str, str], tmp_path: Path, name: str, packed: str) -> None:
     path = tmp_path / "archive"
     with tarfile.open(path, f"w:{packed}" if packed else "w") as archive:  # type: ignore[call-overload]
-        for member, data in ARCHIVES[name]:
+        for member, data in ARCHIVES[name]():
             found = tarfile.TarInfo(member)
             found.size = len(data)
             archive.addfile(found, io.BytesIO(data))
