@@ -11,6 +11,7 @@ import pytest
 
 from command_images import IMAGE
 from stored_images import FIRST, INDEX, SECOND
+from wherry.model import quantity
 from wherry.testing import FakeRegistry, Fault, FixedReply
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from conftest import Wherry
     from wherry.testing import Distribution
+
+SIZE = quantity.size(sum(layer.size for layer in IMAGE.layers))
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def test_from_registry_to_registry(wherry: Wherry, name: str, other: FakeRegistr
     target = f"{other.host}/mirror/app:t"
     done = wherry("copy", name, target)
     assert (done.returncode, done.stdout) == (0, f"{IMAGE.digest}\n")
-    assert done.stderr.startswith(f"{target}: 2 layers: 2 to send (61.1 kB)\n")
+    assert done.stderr.startswith(f"{target}: 2 layers: 2 to send ({SIZE})\n")
     assert other.tags["mirror/app"] == {"t": IMAGE.digest}
     again = wherry("copy", name, target)
     assert again.stdout == f"{IMAGE.digest}\n"
@@ -65,8 +68,8 @@ def test_into_a_file_or_directory(wherry: Wherry, name: str, tmp_path: Path, pla
     done = wherry("copy", name, address)
     assert (done.returncode, done.stdout) == (0, f"{IMAGE.digest}\n"), done.stderr
     first, *lines = done.stderr.splitlines()
-    assert first == f"{address}: 2 layers: 2 to write (61.1 kB)"
-    assert f"{IMAGE.layers[0].digest[7:19]}  Copied  30.6 kB" in lines
+    assert first == f"{address}: 2 layers: 2 to write ({SIZE})"
+    assert f"{IMAGE.layers[0].digest[7:19]}  Copied  {quantity.size(IMAGE.layers[0].size)}" in lines
     assert wherry("digest", address).stdout == f"{IMAGE.digest}\n"
 
 
