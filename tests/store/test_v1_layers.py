@@ -84,8 +84,11 @@ def left(local: LocalStore) -> list[str]:
     return sorted(path.name for path in (local.path / "ingest").iterdir())
 
 
-@pytest.mark.parametrize("how", COMPRESSIONS)
-@pytest.mark.parametrize("tar", [SMALL_TAR, LARGE_TAR], ids=["small", "large"])
+@pytest.mark.parametrize(
+    ("tar", "how"),
+    [*((SMALL_TAR, how) for how in COMPRESSIONS), (LARGE_TAR, "gzip"), (LARGE_TAR, "none")],
+    ids=[*COMPRESSIONS, "large gzip", "large none"],
+)
 def test_a_layer_is_stored_once(local: LocalStore, tar: bytes, how: str) -> None:
     content = compress(tar, how)
     with local.ingest() as ingest:
