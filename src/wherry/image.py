@@ -6,7 +6,9 @@ import contextlib
 import datetime
 import functools
 import io
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import wherry
@@ -146,6 +148,71 @@ class Image:
                 self.manifest.layers, self.config.diff_ids, steps, strict=True
             )
         ]
+
+    def unpack(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        replace: bool = False,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        on_event: Callable[[wherry.Event], None] | None = None,
+        cancel: wherry.CancelToken | None = None,
+    ) -> None:
+        """Unpack the image into a new directory, as `Client.unpack` does, which has more options.
+
+        Args:
+            directory: The directory to make; it may exist if it is empty.
+            replace: Replace a directory that is not empty, in one step at the end.
+            include: Patterns of paths; only these and what is below them are unpacked.
+            exclude: Patterns of paths that are not unpacked.
+            on_event: Called with one event at a time.
+            cancel: Ends the call from another thread.
+
+        Raises:
+            IntegrityError: A layer in the store is damaged.
+            StoreError: The directory is not empty, or cannot be written.
+            UnsafeArchive: A layer leads out of the directory.
+        """
+        from wherry.ops.stored_files import unpack
+
+        unpack(
+            self._local,
+            (self.digest, self.record.manifest),
+            Path(directory),
+            on_event,
+            cancel,
+            replaces=replace,
+            include=include,
+            exclude=exclude,
+        )
+
+    def export(self) -> io.BufferedReader:
+        """Open the merged file system as one tar, sorted by path.
+
+        All layers are read and verified by the first read. Close the stream in the thread that
+        reads it.
+
+        Returns:
+            A stream to read from front to back. Reading raises `IntegrityError` for a damaged
+            layer, and `UnsafeArchive` for one that leads out of the root.
+        """
+        from wherry.ops.stored_files import open_export
+
+        return open_export(self._local, (self.digest, self.record.manifest))
+
+    def members(self) -> Iterator[wherry.types.ImageMember]:
+        """Yield the files of the merged file system, sorted by path, without writing any.
+
+        All layers are read and verified first.
+
+        Raises:
+            IntegrityError: A layer in the store is damaged.
+            UnsafeArchive: A layer leads out of the root.
+        """
+        from wherry.ops.stored_files import list_members
+
+        return list_members(self._local, (self.digest, self.record.manifest))
 
 
 class Layer(Record):

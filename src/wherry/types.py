@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from wherry.ops.delete import DeleteResult as DeleteResult
     from wherry.ops.history import HistoryStep as HistoryStep
     from wherry.ops.login import LogoutResult as LogoutResult
+    from wherry.ops.members import ImageMember as ImageMember
     from wherry.ops.platforms import PlatformImage as PlatformImage
     from wherry.ops.repair import RepairReport as RepairReport
     from wherry.ops.save import SaveResult as SaveResult
@@ -89,6 +90,7 @@ _HOMES = {
     "HistoryStep": "wherry.ops.history",
     "HostSettings": "wherry.registry.hosts_toml",
     "ImageConfig": "wherry.model.config",
+    "ImageMember": "wherry.ops.members",
     "ImageRecord": "wherry.store.images",
     "Index": "wherry.model.manifest",
     "Schema1Layer": "wherry.model.schema1",

@@ -66,7 +66,15 @@ def values(fake: FakeRegistry, client: wherry.Client, tmp_path: Path) -> list[An
     name, store = f"{fake.host}/team/app:t", client.store
     client = wherry.Client(store=store, on_request=found.append)
     image = client.pull(name, all_platforms=True, on_event=found.append)
-    found += [image, image.config, image.manifest, image.layers, image.history, image.platform]
+    found += [
+        *image.members(),
+        image,
+        image.config,
+        image.manifest,
+        image.layers,
+        image.history,
+        image.platform,
+    ]
     found += [client.manifest(name), client.config(name), client.history(name)]
     found += [client.inspect(name), client.manifest(f"{fake.host}/team/old:t")]
     found += [client.platforms(name), client.why(name), client.name_candidates("alpine")]

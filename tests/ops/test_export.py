@@ -147,3 +147,42 @@ def test_the_command(wherry: Wherry, layout: str, tmp_path: Path) -> None:
     missing = wherry("export", "nothing", "-o", str(tmp_path / "x.tar"))
     assert missing.returncode == 3
     assert "docker://nothing" in missing.stderr
+
+
+def test_an_image_of_the_store_is_a_stream_and_a_list(client: Client, tmp_path: Path) -> None:
+    image = client.import_(io.BytesIO(LAYERS[0]), "mine:1")
+    client.export("store:mine:1", tmp_path / "e.tar")
+    with image.export() as stream:
+        assert stream.read() == (tmp_path / "e.tar").read_bytes()
+    with tarfile.open(tmp_path / "e.tar") as made:
+        names = [each.name for each in made]
+    members = list(image.members())
+    assert [each.path or "." for each in members] == names
+    passwd = next(each for each in members if each.path == "etc/passwd")
+    assert (passwd.kind, passwd.mode, passwd.size) == ("file", 0o644, 11)
+    assert passwd.layer == image.layers[0].digest
+    image.unpack(tmp_path / "root", include=["etc"])
+    assert [each.name for each in (tmp_path / "root").iterdir()] == ["etc"]
+
+
+def test_a_stream_that_is_not_read_to_its_end(client: Client) -> None:
+    image = client.import_(io.BytesIO(LAYERS[0]), "mine:1")
+    with image.export() as stream:
+        assert stream.read(257)[:1] == b"."
+
+
+def test_damage_in_the_store_is_found_before_anything_is_listed(client: Client) -> None:
+    image = client.import_(io.BytesIO(LAYERS[0]), "mine:1")
+    path = next(
+        each
+        for each in client.store.path.rglob("*")
+        if each.name.endswith(image.layers[0].digest.hex[2:])
+    )
+    data = bytearray(path.read_bytes())
+    data[-2000] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+    with pytest.raises(IntegrityError):
+        next(image.members())
+    with image.export() as stream, pytest.raises(IntegrityError):
+        stream.read(1)

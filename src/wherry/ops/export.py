@@ -103,7 +103,7 @@ def export_pieces(
             file = opened.enter_context(tempfile.TemporaryFile(dir=directory))
             contents.append(file.fileno())
             read_layer(layer, merger, options.wanted, access.cancel, file.fileno())
-        for found in _limited(merger.files(), options):
+        for found in limited(merger.files(), options):
             access.cancel.check()
             yield header(found.entry if found.path else found.entry._replace(name=b"."))
             if found.entry.size and found.origin is not None:
@@ -145,7 +145,7 @@ def _kept(next_piece: Callable[[], memoryview], file: int) -> Callable[[], memor
     return read
 
 
-def _limited(files: Iterator[MergedFile], options: UnpackOptions) -> Iterator[MergedFile]:
+def limited(files: Iterator[MergedFile], options: UnpackOptions) -> Iterator[MergedFile]:
     """Yield files; raise `UnsafeArchive` for more than the limits allow."""
     size, count = options.limits.size, options.limits.files
     for file in files:
