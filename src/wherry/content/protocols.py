@@ -137,8 +137,12 @@ if TYPE_CHECKING:
             """
             ...
 
-    class ContentSink(BlobSink, Protocol):
-        """Store the content of images: blobs first, then the documents that name them."""
+    class Sink(BlobSink, Protocol):
+        """Store images and name them: blobs, then documents, then names.
+
+        A repository, the local store, an archive and a layout are sinks. What differs between
+        them is declared by attributes.
+        """
 
         @property
         def label(self) -> str:
@@ -147,10 +151,7 @@ if TYPE_CHECKING:
 
         @property
         def follows(self) -> bool:
-            """Whether `put` can compute DiffIDs; if not, receipts have none.
-
-            A `Sink` that can is a `CheckingSink`.
-            """
+            """Whether the sink is a `CheckingSink`, so that `put` can compute DiffIDs."""
             ...
 
         def has(self, descriptor: Descriptor) -> bool:
@@ -169,13 +170,6 @@ if TYPE_CHECKING:
             ``children`` are the digests that it names, each with whether it has to be kept.
             """
             ...
-
-    class Sink(ContentSink, Protocol):
-        """Store images and name them: blobs, then documents, then names.
-
-        A repository, the local store, an archive and a layout are sinks. What differs between
-        them is declared by attributes.
-        """
 
         @property
         def remote(self) -> bool:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from wherry.errors import Unsupported
 from wherry.model import mediatype
 from wherry.model.descriptor import Descriptor
-from wherry.model.document_edits import edit_index, edit_manifest, losses
 from wherry.model.manifest import Index, Manifest, digest_of
 
 if TYPE_CHECKING:
@@ -76,6 +75,8 @@ def _rewritten(
     changes: Rewrite,
     read_config: ReadConfig,
 ) -> Document:
+    from wherry.model.document_edits import edit_index, edit_manifest  # slow to import
+
     if isinstance(document, Index):
         return edit_index(document, made, changes.kept, _INDEXES.get(changes.format, ""))
     if isinstance(document, Manifest):
@@ -137,6 +138,8 @@ def describe_losses(nodes: Sequence[Node], changes: Rewrite) -> Iterator[str]:
     target = {"docker": "docker's format", "v2s1": "schema1"}.get(changes.format)
     if target is None:
         return
+    from wherry.model.document_edits import losses
+
     for node in nodes:
         document = node.document
         if isinstance(document, Manifest | Index) and not _is_docker(document.media_type):
