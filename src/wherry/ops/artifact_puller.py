@@ -9,8 +9,6 @@ from wherry.errors import Cancelled, NotFound, StoreError, WherryError
 from wherry.model import mediatype
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import Manifest
-from wherry.transfer.blob_steps import Ends
-from wherry.transfer.execute import execute
 from wherry.transfer.plan import plan
 from wherry.transfer.plan_request import CopyRequest
 from wherry.transfer.progress import LayerProgress
@@ -82,6 +80,9 @@ class ArtifactPuller:
 
     def _copy(self, digest: Digest, manifest: Manifest) -> None:
         """Store the blobs of an artifact, then its manifest."""
+        from wherry.transfer.blob_steps import Ends
+        from wherry.transfer.execute import execute
+
         request = CopyRequest(
             self._source.label, self._sink.label, names=(), jobs=self._options.jobs
         )

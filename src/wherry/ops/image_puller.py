@@ -13,10 +13,8 @@ from wherry.model.manifest import Manifest
 from wherry.model.platform import HOST_SYSTEM
 from wherry.model.record import Record
 from wherry.ops.platform_check import find_mismatch, read_stated_platform
-from wherry.transfer.blob_steps import CONFIG_FAILED, Ends
 from wherry.transfer.collect import node_of
-from wherry.transfer.copy_options import CopyOptions
-from wherry.transfer.execute import execute
+from wherry.transfer.copy_options import CONFIG_FAILED, CopyOptions
 from wherry.transfer.graph import check_layers, config_problems, problems
 from wherry.transfer.plan import plan
 from wherry.transfer.plan_request import CopyRequest
@@ -179,6 +177,8 @@ class ImagePuller:
         )
         if made.is_current:
             return self._stored(selection, wanted)
+        from wherry.transfer.blob_steps import Ends
+        from wherry.transfer.execute import execute
 
         def check(config: ImageConfig) -> None:
             self._warn_once(config_problems(config.id, config.problems))

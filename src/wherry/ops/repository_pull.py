@@ -176,6 +176,8 @@ class RepositoryPull:
             reference = reference.with_digest(reference.digest)
         # Read this before fetching: a concurrent pull may finish first.
         before = self._images_of(reference)
+        if not before:
+            import wherry.transfer.execute  # noqa: F401 - slow, so import it while the tag resolves
         try:
             root, targets = self._targets(reference, resolved)
             found = [

@@ -21,6 +21,7 @@ from wherry.model.digest import diff_id_mismatch
 from wherry.model.manifest import Manifest
 from wherry.model.record import Record
 from wherry.model.strict_json import MAX_DOCUMENT
+from wherry.transfer.copy_options import CONFIG_FAILED
 from wherry.transfer.image_size import LayerSizes
 from wherry.transfer.mover import BlobMover
 from wherry.transfer.plan_documents import original_node
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
     from wherry.transfer.copy_options import CopyOptions
     from wherry.transfer.plan_values import CopyPlan, Step
     from wherry.transfer.progress import LayerProgress
-
-CONFIG_FAILED = "error pulling image configuration"  # the words of engines
 
 
 def open_spool() -> AbstractContextManager[BinaryIO]:

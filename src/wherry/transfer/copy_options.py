@@ -10,6 +10,8 @@ from wherry.model.record import Record
 if TYPE_CHECKING:
     from wherry.model.transfer_settings import TransferSettings
 
+CONFIG_FAILED = "error pulling image configuration"  # the words of engines
+
 
 class CopyOptions(Record):
     """How to copy an image.
