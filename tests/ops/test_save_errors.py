@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +22,6 @@ from wherry.testing import FakeRegistry, build_image, layout_files, sha256, writ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from wherry import Client, Store
     from wherry.ops.save_options import Format
@@ -113,6 +113,22 @@ def test_a_link_is_followed_and_a_fifo_is_written_to(
     client.save(name, tmp_path / "fifo")
     reader.join(30)
     assert got == [(tmp_path / "target").read_bytes()]
+
+
+def test_a_link_to_a_pipe_without_a_path_is_followed(
+    client: Client, name: str, tmp_path: Path
+) -> None:
+    """/dev/stdout may be such a link."""
+    reading, writing = os.pipe()
+    got: list[bytes] = []
+    with os.fdopen(reading, "rb") as pipe:
+        reader = threading.Thread(target=lambda: got.append(pipe.read()))
+        reader.start()
+        with os.fdopen(writing, "wb"):
+            client.save(name, Path(f"/proc/self/fd/{writing}"))
+        reader.join(30)
+    client.save(name, tmp_path / "file")
+    assert got == [(tmp_path / "file").read_bytes()]
 
 
 def test_cancelling(client: Client, name: str, tmp_path: Path) -> None:
