@@ -123,15 +123,36 @@ def test_a_layer_that_is_refused_early_ends_the_push(
     assert v1.is_whole(TOP)
 
 
-def test_refused_checksums_are_an_error(
+def test_checksums_that_are_refused_twice_are_an_error(
     client: wherry.Client, name: str, v1: FakeV1Registry
 ) -> None:
-    v1.inject(Fault(_OtherLayer(), method="PUT", path=LAYER, skip=2, times=1))
+    fault = v1.inject(Fault(_OtherLayer(), method="PUT", path=LAYER, skip=2, times=2))
     with pytest.raises(wherry.IntegrityError, match="Checksum mismatch"):
         client.push(name, f"{v1.host}/app:1")
+    assert fault.count == 2
     assert_untagged(v1)
     client.push(name, f"{v1.host}/app:1")
     assert v1.is_whole(TOP)
+
+
+def test_a_layer_that_another_push_has_dropped_is_sent_again(
+    client: wherry.Client, name: str, v1: FakeV1Registry
+) -> None:
+    fault = v1.inject(Fault(_JsonAgain(v1), method="PUT", path="/checksum$", skip=1, times=1))
+    client.push(name, f"{v1.host}/app:1")
+    assert fault.count == 1
+    assert len(puts(v1, "/layer")) == 4
+    assert v1.is_whole(TOP)
+
+
+@dataclasses.dataclass(frozen=True)
+class _JsonAgain(Action):
+    """Forget the layer of the image, as when another client begins to send it."""
+
+    registry: FakeV1Registry
+
+    def bend(self, request: IncomingRequest) -> None:
+        self.registry.images[request.path.split("/")[3]].layer = None
 
 
 @dataclasses.dataclass(frozen=True)

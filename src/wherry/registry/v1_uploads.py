@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import random
 from typing import TYPE_CHECKING, TypeVar
 
 from wherry.content.scheduler import run_tasks
@@ -13,7 +14,7 @@ from wherry.registry.host_calls import HostCalls
 from wherry.registry.http.request_body import StreamBody
 from wherry.registry.upload_body import SourceFailure, UploadSource
 from wherry.registry.v1_api import V1Api
-from wherry.registry.v1_write_api import V1WriteApi
+from wherry.registry.v1_write_api import ChecksumsRefused, V1WriteApi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -139,16 +140,40 @@ class V1Uploads:
             False if the registry has the image already, so that its layer was not sent.
 
         Raises:
-            IntegrityError: The registry got other bytes than were sent, or the source of the
-                layer has changed; the image is not complete.
+            IntegrityError: The registry got other bytes than were sent, twice, or the source of
+                the layer has changed; the image is not complete.
             RegistryError: The registry refuses the image.
         """
-        is_new = self._send_new(endpoint, image, on_bytes)
+        try:
+            is_new = self._send_new(endpoint, image, on_bytes)
+        except ChecksumsRefused as refusal:
+            is_new = self._send_again(endpoint, image, on_bytes, refusal)
         if not is_new and self._find(endpoint, image.id) is None:
             message = "it has the image, but not completely: another client may be sending it"
             error = NetworkError(message, host=endpoint.name, transient=False)
             raise error.within(self._name, f"image {image.id}")
         return is_new
+
+    def _send_again(
+        self,
+        endpoint: Endpoint,
+        image: V1Upload,
+        on_bytes: Callable[[int], None],
+        refusal: ChecksumsRefused,
+    ) -> bool:
+        """Send an image once more, unless it is complete by now.
+
+        Another client may have sent it at the same time: each JSON drops the layer before it.
+        """
+        policy = self._options.policy
+        if policy.attempts == 1:
+            raise refusal
+        pause = policy.first * (1 + random.random())  # noqa: S311 - keeps the clients apart
+        self._options.on_retry(pause, refusal)
+        self._cancel.sleep(pause)
+        if self._find(endpoint, image.id) is not None:
+            return False
+        return self._send_new(endpoint, image, on_bytes)
 
     def _send_new(
         self, endpoint: Endpoint, image: V1Upload, on_bytes: Callable[[int], None]

@@ -30,6 +30,10 @@ _JSON = {"Content-Type": "application/json"}
 _OCTETS = {"Content-Type": "application/octet-stream"}
 
 
+class ChecksumsRefused(IntegrityError):
+    """The registry has computed other checksums of a layer than were sent."""
+
+
 class V1WriteApi:
     """One repository of one registry. Each call is one attempt; nothing is retried.
 
@@ -106,7 +110,7 @@ class V1WriteApi:
             False if the registry says that the image was complete before.
 
         Raises:
-            IntegrityError: The registry has computed others of what it got.
+            ChecksumsRefused: The registry has computed others of what it got.
         """
         headers = {"X-Docker-Checksum": tar_sum, "X-Docker-Checksum-Payload": payload}
         path = f"/v1/images/{image_id}/checksum"
@@ -116,7 +120,7 @@ class V1WriteApi:
         if response.status == _BAD_REQUEST:
             said = response.read_secret(MAX_ERROR)
             refusal = refusal_error(response, said, where, "the registry refuses the checksums")
-            raise IntegrityError(
+            raise ChecksumsRefused(
                 refusal.message,
                 expected=payload,
                 actual="another checksum",
