@@ -410,6 +410,15 @@ def test_another_system(store: wherry.Store) -> None:
         assert pull(registry, store, options=everything).image.platform == "windows/amd64"
 
 
+def test_an_image_that_names_no_platform(store: wherry.Store) -> None:
+    """Engines before 0.9 wrote neither a system nor an architecture."""
+    image = build_v1_image(TARS, each={"os": None, "architecture": None, "docker_version": "0.6"})
+    with FakeV1Registry() as registry:
+        registry.add_image("team/app", image, "t")
+        options = OPTIONS.replace(platforms=(ARM,), strict=True)
+        assert pull(registry, store, options=options).updated
+
+
 # All tags
 
 

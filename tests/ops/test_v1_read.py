@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from typing import TYPE_CHECKING, NoReturn
 
@@ -11,7 +12,7 @@ from v1_pulls import HOST, NO_PAUSES, connected, fetched
 from wherry.cli.history import as_objects, as_text
 from wherry.content.cancel import CancelToken
 from wherry.content.events import Event, Status
-from wherry.errors import IntegrityError, NotFound, PlatformMismatch, Unsupported
+from wherry.errors import IntegrityError, InvalidDocument, NotFound, PlatformMismatch, Unsupported
 from wherry.model.manifest import Manifest
 from wherry.model.mediatype import DOCKER_MANIFEST
 from wherry.model.platform import Platform
@@ -148,6 +149,20 @@ def test_a_digest(registry: FakeV1Registry, repository: V1Repository) -> None:
         with pytest.raises(Unsupported, match="v1 protocol, which knows no digests"):
             inspect(repository, rest)
     assert registry.requests == []
+
+
+@pytest.mark.parametrize("place", [0, 2], ids=["lowest", "top"])
+def test_a_json_of_the_wrong_shape(
+    registry: FakeV1Registry, repository: V1Repository, place: int
+) -> None:
+    layer = IMAGE.layers[place]
+    fields = json.loads(layer.json) | {"created": "yesterday"}
+    registry.images[layer.id].json = json.dumps(fields).encode()
+    expected = f"{repository.label}:t: image {layer.id}: created: expected time.Time"
+    with pytest.raises(InvalidDocument, match=expected):
+        inspect(repository)
+    with pytest.raises(InvalidDocument, match=expected):
+        history_v1(repository, name(repository), ANY)
 
 
 # History

@@ -219,7 +219,8 @@ def inspection(
 def v1_inspection(
     name: str,
     tag: str,
-    jsons: Sequence[bytes],
+    top: bytes,
+    history: Sequence[Mapping[str, Any]],
     layers: Sequence[tuple[str, int | None]],
     repo_tags: tuple[str, ...] | None = (),
 ) -> Inspection:
@@ -228,21 +229,18 @@ def v1_inspection(
     Args:
         name: The full name of the repository.
         tag: The tag.
-        jsons: The JSONs of the image and those below it, bottom first.
+        top: The JSON of the image.
+        history: The history entries of the image and those below it, bottom first.
         layers: Their ids and the sizes of their layers, bottom first.
         repo_tags: The tags of the repository; None if the registry does not list them.
-
-    Raises:
-        InvalidDocument: Go's decoder would refuse a JSON.
     """
-    history = [v1.history_entry(raw, empty_layer=False) for raw in jsons]
     return _inspected(
-        _facts(jsons[-1], None, docker=True),
+        _facts(top, None, docker=True),
         (),
         name=name,
         digest=None,
         manifest=None,
-        raw_config=v1.config_from_v1(jsons[-1], [], history),
+        raw_config=v1.config_from_v1(top, [], history),
         repo_tags=repo_tags,
         tag=tag,
         layers=(),

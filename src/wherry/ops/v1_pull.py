@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from wherry.content.events import Status
 from wherry.errors import InvalidDocument, InvalidReference, PlatformMismatch, WherryError
-from wherry.model import v1
 from wherry.model.config import chain_ids, parse_config
 from wherry.model.descriptor import Descriptor
 from wherry.model.platform import HOST_SYSTEM
@@ -17,7 +16,7 @@ from wherry.ops.pull_options import PullResult
 from wherry.ops.skipped_tags import SkippedTags
 from wherry.ops.store_sink import StoredImage, StoreSink
 from wherry.ops.v1_layer_pull import V1LayerPull
-from wherry.ops.v1_read import read_v1_platform, without_digests
+from wherry.ops.v1_read import read_v1_history, read_v1_platform, without_digests
 from wherry.store.v1_ids import V1Id
 from wherry.transfer.derive import from_v1
 from wherry.transfer.event_queue import queued
@@ -192,9 +191,8 @@ class _V1Pull:
     def _obtain(self, image_id: str) -> StoredImage:
         """Return an image of the store, its layers fetched if need be."""
         chain = self._repository.chain(image_id)
+        top, history = chain[0].raw, read_v1_history(chain[::-1])
         self._check_platform(read_v1_platform(chain[0]))
-        top = chain[0].raw
-        history = [v1.history_entry(each.raw, empty_layer=False) for each in reversed(chain)]
         _convert(top, (), ())  # a bad JSON is refused before a layer is fetched
         layers = V1LayerPull(
             self._repository, self._ingest, self._options.copy, LayerProgress(self._emitter)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 
-from wherry.errors import Denied, NotFound, RegistryError, Unauthorized, Unsupported
+from wherry.errors import (
+    Denied,
+    InvalidDocument,
+    NotFound,
+    RegistryError,
+    Unauthorized,
+    Unsupported,
+    WherryError,
+)
 from wherry.model import v1
 from wherry.model.inspection import v1_inspection
 from wherry.model.platform import Platform
@@ -12,7 +21,7 @@ from wherry.ops.history import HistoryStep
 from wherry.ops.platform_check import compare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from wherry.model.inspection import Inspection
     from wherry.model.reference import Reference
@@ -52,28 +61,57 @@ def inspect_v1(
         except (Denied, Unauthorized, RegistryError) as error:
             listed = None
             warn(f"the tags cannot be listed ({error})")
-    tag, chain = _chain(repository, reference, wanted, warn)
-    lowest_first = chain[::-1]
-    return v1_inspection(
-        repository.label,
-        tag,
-        [image.raw for image in lowest_first],
-        [(image.id, image.size) for image in lowest_first],
-        listed,
-    )
+    with _within_name(reference):
+        tag, chain = _chain(repository, reference, wanted, warn)
+        lowest_first = chain[::-1]
+        return v1_inspection(
+            repository.label,
+            tag,
+            chain[0].raw,
+            read_v1_history(lowest_first),
+            [(image.id, image.size) for image in lowest_first],
+            listed,
+        )
 
 
 def history_v1(
     repository: V1Repository, reference: Reference, wanted: PlatformChoice
 ) -> list[HistoryStep]:
     """Return the history of an image, the last step first; raises as `inspect_v1`."""
-    _, chain = _chain(repository, reference.with_default_tag(), wanted)
+    with _within_name(reference):
+        _, chain = _chain(repository, reference.with_default_tag(), wanted)
+        history = read_v1_history(chain)
     steps = []
-    for image in chain:
-        entry = v1.history_entry(image.raw, empty_layer=False)
+    for image, entry in zip(chain, history, strict=True):
         named = {name: entry.get(name, "") for name in ("created_by", "author", "comment")}
         steps.append(HistoryStep(entry["created"], **named, size=image.size, v1_id=image.id))
     return steps
+
+
+@contextlib.contextmanager
+def _within_name(reference: Reference) -> Iterator[None]:
+    """Name the image in errors that name nothing of its registry."""
+    try:
+        yield
+    except WherryError as error:
+        if not error.is_within(reference.domain):
+            error.within(reference.familiar)
+        raise
+
+
+def read_v1_history(chain: Sequence[V1Image]) -> list[dict[str, Any]]:
+    """Return the history entry of each image; all of them have layers.
+
+    Raises:
+        InvalidDocument: A JSON is not one of an image; the error names the image.
+    """
+    found = []
+    for image in chain:
+        try:
+            found.append(v1.history_entry(image.raw, empty_layer=False))
+        except InvalidDocument as error:
+            raise error.within(f"image {image.id}") from None
+    return found
 
 
 def read_v1_platform(top: V1Image) -> Platform:
@@ -104,7 +142,7 @@ def _chain(
     if wanted.platform is not None:
         error = compare((), read_v1_platform(chain[0]), wanted.platform)
         if error is not None:
-            raise error.within(reference.familiar)
+            raise error
     return tag, chain
 
 
