@@ -45,6 +45,7 @@ bench:
 	@$(BIN)/python bench/archives.py
 	@$(BIN)/python bench/push.py
 	@$(BIN)/python bench/legacy.py
+	@$(BIN)/python bench/unpack.py
 
 faults:
 	@scripts/setup peers
