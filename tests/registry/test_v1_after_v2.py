@@ -73,7 +73,9 @@ def test_v1_is_tried_only_after_errors_of_a_registry_that_may_not_speak_v2(
     assert not may_go_on(error, served=True)
     if may:
         assert may_help(error, HOST) is helps
-        assert not may_help(error, "docker.io")  # it has no v1 any more
+        # Hub has no v1 any more, and the others never had.
+        for host in ("docker.io", "ghcr.io", "1.dkr.ecr.eu-west-1.amazonaws.com"):
+            assert not may_help(error, host)
 
 
 # From the least to the most important; the errors of one line have the same weight.

@@ -23,8 +23,13 @@ from wherry.errors import (
 )
 
 _NO_API = {405, 501}  # statuses, beside 404, of a server that does not know a protocol
-# Docker Hub has had no v1 since June 2019 (docker.com/blog/registry-v1-api-deprecation).
-_WITHOUT_V1 = {"docker.io"}
+# Docker Hub has had no v1 since June 2019 (docker.com/blog/registry-v1-api-deprecation). The
+# others opened after engines had turned to v2.
+_WITHOUT_V1 = {
+    *("docker.io", "ghcr.io", "mcr.microsoft.com", "public.ecr.aws", "registry.gitlab.com"),
+    "registry.k8s.io",
+}
+_WITHOUT_V1_BELOW = (".amazonaws.com", ".azurecr.io", ".pkg.dev")
 
 
 def may_go_on(error: WherryError, *, served: bool) -> bool:
@@ -61,10 +66,12 @@ def may_go_on(error: WherryError, *, served: bool) -> bool:
 def may_help(error: WherryError, host: str) -> bool:
     """Return whether v1 could succeed after an error for which `may_go_on` allows it.
 
-    It cannot if the host was not reached, since v1 has the same address and certificate.
+    It cannot if the host was not reached, since v1 has the same address and certificate. Public
+    registries that are known to have no v1 are left out too, so that not every misspelt name is
+    answered by a hint about v1.
     """
     is_reached = not isinstance(error, NetworkError) or error.answered
-    return is_reached and host not in _WITHOUT_V1
+    return is_reached and host not in _WITHOUT_V1 and not host.endswith(_WITHOUT_V1_BELOW)
 
 
 class _Weight(enum.IntEnum):
