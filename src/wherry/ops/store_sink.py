@@ -136,12 +136,15 @@ class StoreSink:
             return False
         try:
             image = self._read_image(record)
+            root = record.manifest
+            if root != manifest.digest:
+                root = _own_digest(manifest.digest, self._store.document(manifest.digest).raw)
         except NotFound:
-            return False  # it was collected meanwhile
+            return False  # it was collected meanwhile, or removed because of damage
         except IntegrityError as error:
             self._remove(error)
             return False
-        wanted = {*image.blobs, record.manifest}
+        wanted = {*image.blobs, record.manifest, root}
         if not self._ingest.hold(wanted).issuperset(wanted):
             return False
         if self._store.image(record.manifest) is None:
@@ -200,9 +203,7 @@ class StoreSink:
         edges = [(blob.digest, True) for blob in (manifest.config, *manifest.layers)]
         self.put_document(made, manifest.raw, edges, cancel)
         self._images[descriptor.digest] = self._images[made.digest]
-        own = descriptor  # the digest of a signed document is not that of its bytes
-        if not own.digest.matches(signed.raw):
-            own = own._replace(digest=Digest.of(signed.raw, own.digest.algorithm))
+        own = descriptor._replace(digest=_own_digest(descriptor.digest, signed.raw))
         above = [(made.digest, True)]
         self._ingest.put_document(own, signed.raw, above, cancel, descriptor.digest)
 
@@ -298,3 +299,8 @@ class StoreSink:
     def _preference(self, image: StoredImage) -> int:
         rank = self._host.rank(image.platform)
         return 1000 if rank is None else rank
+
+
+def _own_digest(known_as: Digest, raw: bytes) -> Digest:
+    """Return the digest of a document's bytes; registries know signed schema1 by another one."""
+    return known_as if known_as.matches(raw) else Digest.of(raw, known_as.algorithm)
