@@ -183,6 +183,14 @@ def test_a_host_without_any_version_is_an_error_of_version_2(
     assert caught.value.where == (f"{v1.host}/app",)
 
 
+def test_a_repository_that_version_1_refuses_is_an_error_of_version_1(
+    client: wherry.Client, name: str, v1: FakeV1Registry
+) -> None:
+    v1.inject(Fault(FixedReply(404, body=b'{"error": "no such user"}'), method="PUT"))
+    with pytest.raises(wherry.NotFound, match="no such user"):
+        client.push(name, f"{v1.host}/app:1")
+
+
 def test_an_image_that_appears_meanwhile_is_not_sent(
     client: wherry.Client, name: str, v1: FakeV1Registry
 ) -> None:

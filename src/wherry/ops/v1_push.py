@@ -47,10 +47,12 @@ class V1Registry(Record):
     Attributes:
         session: The session with it.
         refusal: The answer to version 2.
+        is_certain: Whether it has said that it speaks version 1.
     """
 
     session: V1Session
     refusal: WherryError
+    is_certain: bool
 
 
 def find_v1_registry(
@@ -78,10 +80,10 @@ def find_v1_registry(
     warnings = session.server_warnings(cancel, options.warn)
     found = V1Session(session, endpoint, warnings)
     try:
-        calls.run(cancel, lambda: found.ping(cancel))
+        ping = calls.run(cancel, lambda: found.ping(cancel))
     except WherryError as error:
         raise choose_error(refusal, error) from None
-    return V1Registry(found, refusal)
+    return V1Registry(found, refusal, is_certain=bool(ping.version))
 
 
 class V1Target(Record):
@@ -185,10 +187,13 @@ class V1Push:
         entries += [{"id": top.id, "Tag": name} for name in self._target.names]
         try:
             self._uploads.begin(entries)
-        except NotFound:  # it does not speak version 1 either
-            raise self._target.registry.refusal from None
         except WherryError as error:
-            raise choose_error(self._target.registry.refusal, error) from None
+            registry = self._target.registry
+            if registry.is_certain:
+                raise
+            if isinstance(error, NotFound):  # it does not speak version 1 either
+                raise registry.refusal from None
+            raise choose_error(registry.refusal, error) from None
 
     def _plan(self, image: V1PushedImage, there: Collection[str]) -> CopyPlan:
         target = self._target
