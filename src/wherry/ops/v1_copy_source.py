@@ -7,9 +7,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wherry.content.events import Event, Status
 from wherry.errors import Unsupported
 from wherry.model import quantity
 from wherry.ops.copy_source import CopySource
+from wherry.ops.open_archive import EventTranslator
 from wherry.ops.pull_options import PullOptions
 from wherry.ops.v1_pull import pull_v1
 from wherry.store import LocalStore
@@ -17,7 +19,7 @@ from wherry.store.source import StoreSource
 from wherry.transfer.collect import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from wherry.model.reference import Reference
     from wherry.ops.copy_choice import CopyChoice
@@ -54,7 +56,8 @@ def open_v1_copy_source(
         directory = opened.enter_context(tempfile.TemporaryDirectory(prefix="wherry-"))
         store = LocalStore(Path(directory) / "store", limits=access.target().limits)
         opened.callback(store.close)
-        pulled = pull_v1(repository, store, reference, options, access.cancel, access.listener)
+        listener = _StagingListener(access.listener)
+        pulled = pull_v1(repository, store, reference, options, access.cancel, listener)
         source = StoreSource(store)
         wanted = Wanted(
             platforms=choice.platforms,
@@ -63,6 +66,18 @@ def open_v1_copy_source(
             attestations=choice.attestations,
         )
         yield CopySource(source, pulled.root, lambda: source.document(pulled.root), wanted)
+
+
+class _StagingListener(EventTranslator):
+    """Passes on the events of a pull whose result is not kept, as those of a loaded archive."""
+
+    def __init__(self, listener: Callable[[Event], None]) -> None:
+        super().__init__(listener, streamed=False)
+
+    def __call__(self, event: Event) -> None:
+        """Pass on an event, but not the end: the copy goes on."""
+        if event.status is not Status.DONE:
+            super().__call__(event)
 
 
 def unplannable_v1_copy(repository: V1Repository, reference: Reference) -> Unsupported:
