@@ -87,26 +87,26 @@ def read_pushed_image(found: CopySource, choice: CopyChoice, known: KnownIds) ->
 
 def _check_choice(choice: CopyChoice) -> None:
     """Raise `Unsupported` for options that a version 1 registry cannot fulfil."""
-    given = {
-        "--format": choice.format is not None,
-        "--referrers": choice.referrers,
-        "--sparse": choice.sparse,
-        "more than one platform": choice.several,
-    }
-    for name, is_given in given.items():
-        if is_given:
-            raise Unsupported(f"a version 1 registry takes single images: not {name}")
+    if choice.format is not None:
+        raise Unsupported("a version 1 registry has its own format", hint="leave --format out")
+    if choice.referrers:
+        raise Unsupported("a version 1 registry has no referrers", hint="leave --referrers out")
+    if choice.sparse or choice.several:
+        raise _no_index()
 
 
 def _select(found: CopySource, choice: CopyChoice) -> Selection:
     root = found.load()
     if isinstance(root, Index) and choice.all_platforms:
-        raise Unsupported(
-            "a version 1 registry takes single images, and this is an index",
-            hint="name one with --platform",
-        )
+        raise _no_index()
     wanted = choice.platforms[0] if choice.platforms else choice.host
     return select(found.digest, root, wanted, found.source.document)
+
+
+def _no_index() -> Unsupported:
+    return Unsupported(
+        "a version 1 registry has no indexes", hint="name one platform with --platform"
+    )
 
 
 def _check_platform(selection: Selection, config: bytes, choice: CopyChoice) -> None:
@@ -128,7 +128,7 @@ def _compression(layer: Descriptor, wanted: Compression | None) -> Compression |
     if kind == "zstd" or (kind == "keep" and packing == "zstd"):
         raise Unsupported(
             f"version 1 registries cannot read layers with zstd ({layer.digest})",
-            hint="without --compression, layers are sent with gzip",
+            hint="leave --compression out: they are sent with gzip",
         )
     if wanted is None:
         return GZIP if packing in {"none", "zstd"} else None
