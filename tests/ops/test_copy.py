@@ -380,6 +380,15 @@ def test_schema1_into_a_store(source: FakeRegistry, tmp_path: Path) -> None:
         assert client.store.images() == []
 
 
+def test_a_store_checks_the_images_that_it_gets(source: FakeRegistry, tmp_path: Path) -> None:
+    image = build_image([IMAGE.layers[0].data], diff_ids=[sha256(b"another")])
+    source.add_image("wrong", image, "1")
+    with wherry.Client(store=tmp_path / "store") as client:
+        with pytest.raises(wherry.IntegrityError, match="don't match image configuration"):
+            client.copy(f"{source.host}/wrong:1", "store:wrong:1")
+        assert client.store.images() == []
+
+
 def test_the_output_says_that_a_digest_changes(
     client: wherry.Client, source: FakeRegistry, target: FakeRegistry
 ) -> None:

@@ -89,6 +89,16 @@ def test_layers_that_are_not_those_of_the_config(sink: StoreSink) -> None:
     assert not sink.has_image(manifest)
 
 
+def test_an_image_that_lost_a_layer(sink: StoreSink, store: Store) -> None:
+    put(sink, *ONE.blobs())
+    layer = ONE.layers[0].digest
+    (store.path / "blobs/sha256" / layer.removeprefix("sha256:")).unlink()
+    manifest = put_document(sink, ONE.manifest, *(piece.digest for piece in ONE.blobs()))
+    assert not sink.has_image(manifest)
+    with pytest.raises(NotFound, match="is missing from the store"):
+        sink.image(manifest.digest)
+
+
 def test_an_artifact_is_no_image(sink: StoreSink) -> None:
     chart = json.loads(ONE.manifest.data)
     chart["config"]["mediaType"] = "application/vnd.cncf.helm.config.v1+json"

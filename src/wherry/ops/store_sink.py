@@ -161,7 +161,13 @@ class StoreSink:
         return StoredImage(record, platform, manifest)
 
     def image(self, digest: Digest) -> StoredImage:
-        """Return an image that this sink has found or stored, by the digest of its manifest."""
+        """Return an image that was found or stored since the last commit, by its manifest.
+
+        Raises:
+            NotFound: Another process has removed a damaged file of it.
+        """
+        if digest not in self._images:
+            raise NotFound(f"some of {digest} is missing from the store", hint="pull it again")
         return self._images[digest]
 
     # Documents
@@ -294,6 +300,7 @@ class StoreSink:
         shown = min(images, key=self._preference)
         records = [image.record for image in images]
         self._ingest.commit(records, shown.record.manifest, root, names, provenance)
+        self._images.clear()
         return shown
 
     def _preference(self, image: StoredImage) -> int:
