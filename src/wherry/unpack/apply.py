@@ -65,6 +65,9 @@ class Applier:
         self._bytes_left = limits.size
         self._warn = warn
         self._directories = OpenDirectories(root)
+        # New files have the owner of the process. Their group may be that of the directory.
+        about, ids = os.fstat(root), (os.geteuid(), os.getegid())
+        self._usual_owner = ids if (about.st_uid, about.st_gid) == ids else None
 
     def __enter__(self) -> Self:
         return self
@@ -197,7 +200,7 @@ class Applier:
         """Set owner, extended attributes, mode and time, in an order that undoes none."""
         mode, mtime = attributes.mode, attributes.mtime
         owner = self._owners.of(attributes.uid, attributes.gid)
-        if owner is not None:
+        if owner is not None and owner != self._usual_owner:
             os.chown(file, *owner)
         for key, value in self._owners.xattrs(attributes):
             self._set_xattr(file, key, value)
@@ -206,7 +209,7 @@ class Applier:
 
     def _set_link_attributes(self, attributes: Attributes, name: bytes, parent: int) -> None:
         owner = self._owners.of(attributes.uid, attributes.gid)
-        if owner is not None:
+        if owner is not None and owner != self._usual_owner:
             os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
         times = (attributes.mtime, attributes.mtime)
         os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)

@@ -177,18 +177,20 @@ def _attributes(block: bytes, extended: dict[bytes, bytes], layer: LayerReader) 
 
 def _number(field: bytes, layer: LayerReader) -> int:
     """Decode a number of a header: octal digits, or binary as in GNU tar."""
+    text = field.strip(b" \0")
+    if text.isdigit():
+        try:
+            return int(text, 8)
+        except ValueError:
+            raise _damaged("a number in a header is not octal", layer) from None
+    if not text:
+        return 0
     first = field[0]
     if first & 0x80:
         value = int.from_bytes(field, "big")
         bits = 8 * len(field)
         return value - (1 << bits) if first & 0x40 else value - (1 << (bits - 1))
-    text = field.strip(b" \0")
-    if not text:
-        return 0
-    try:
-        return int(text.partition(b"\0")[0].rstrip(), 8) if text.isalnum() else _odd(text, layer)
-    except ValueError:
-        raise _damaged("a number in a header is not octal", layer) from None
+    return _odd(text, layer)
 
 
 def _odd(text: bytes, layer: LayerReader) -> int:
