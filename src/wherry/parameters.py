@@ -86,6 +86,7 @@ RULES = {
     "authfile": _PATH,
     "attestations": FLAG,
     "before": _IMAGE,
+    "bundle": FLAG,
     "cancel": Rule("a wherry.CancelToken", lambda value: isinstance(value, wherry.CancelToken)),
     "changes": _TEXTS,
     "compression": TEXT,
@@ -167,6 +168,7 @@ RULES = {
     "registry": TEXT,
     "replace": FLAG,
     "retries": INTEGER,
+    "rootless": FLAG,
     "schema1": choice("allow", "deny"),
     "since": _IMAGE,
     "source": Rule(

@@ -20,6 +20,7 @@ Examples:
   wherry unpack alpine rootfs
   wherry unpack docker://ghcr.io/acme/app:1.4.2 rootfs
   wherry unpack --keep-owners --replace python:3.12-slim rootfs
+  wherry unpack --bundle alpine box && crun run -b box box
 """
 
 
@@ -46,6 +47,8 @@ Examples:
     metavar="INSIDE:HERE:COUNT",
     help="Groups of the image as groups of this machine.",
 )
+@click.option("--bundle", is_flag=True, help="Make an OCI bundle: rootfs and config.json.")
+@click.option("--rootless", is_flag=True, help="Make the bundle for a user without privileges.")
 @file_options
 @click.pass_context
 def command(
@@ -61,6 +64,7 @@ def command(
     """
     from wherry.cli.progress import progress_display
 
+    _check(ctx, given)
     options = global_options(ctx)
     display = progress_display("auto", quiet=quiet)
     store = options.store()
@@ -70,3 +74,13 @@ def command(
     finally:
         display.close()
     store.close()
+
+
+def _check(ctx: click.Context, given: dict[str, Any]) -> None:
+    """Raise a usage error for options that cannot be combined."""
+    if given["rootless"] and not given["bundle"]:
+        raise click.UsageError("--rootless needs --bundle", ctx)
+    if given["bundle"] and (given["layer"] is not None or given["strip_components"]):
+        raise click.UsageError(
+            "--bundle cannot be combined with --layer or --strip-components", ctx
+        )

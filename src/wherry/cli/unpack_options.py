@@ -79,6 +79,8 @@ _OF_CALLS = {
     "keep_owners",
     "uid_map",
     "gid_map",
+    "bundle",
+    "rootless",
 }
 
 

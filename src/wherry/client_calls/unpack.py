@@ -36,6 +36,8 @@ class UnpackCalls(ClientCalls):
         uid_map: Sequence[tuple[int, int, int]] = (),
         gid_map: Sequence[tuple[int, int, int]] = (),
         keep_dirlinks: bool = False,
+        bundle: bool = False,
+        rootless: bool = False,
         max_size: int | None = None,
         max_files: int | None = None,
         on_event: Listener = None,
@@ -61,18 +63,29 @@ class UnpackCalls(ClientCalls):
             uid_map: Ranges of users: the first in the image, the first here, and their number.
             gid_map: Ranges of groups likewise.
             keep_dirlinks: Leave a link to a directory where a layer has a directory.
+            bundle: Make an OCI bundle: the files in ``rootfs``, and ``config.json`` for a
+                runtime, made from the config of the image.
+            rootless: Make a bundle that a user without privileges can run, as if that user
+                unpacked it. Users other than root make no others.
             max_size: Bytes of all files; 1 TiB by default.
             max_files: Files, directories and links; 5,000,000 by default.
 
         Raises:
             UnsafeArchive: A layer leads out of the directory, or the image is too large.
+            NotFound: There is no such image, or a bundle's image lacks its own user.
+            ValueError: A bundle was asked for with a layer or with parts to drop, or a rootless
+                one without ``bundle``.
         """
         from wherry.ops.unpack import unpack
-        from wherry.ops.unpack_options import UnpackOptions, choose_owners
+        from wherry.ops.unpack_options import UnpackOptions, choose_isolation, choose_owners
 
+        owners = choose_owners(records=keep_owners, uids=uid_map, gids=gid_map, rootless=rootless)
         options = UnpackOptions.build(
             self._context.settings,
-            owners=choose_owners(records=keep_owners, uids=uid_map, gids=gid_map),
+            owners=owners,
+            bundle=choose_isolation(
+                owners, bundle=bundle, rootless=rootless, layer=layer, strip=strip_components
+            ),
             include=include,
             exclude=exclude,
             strip=strip_components,

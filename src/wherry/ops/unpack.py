@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from wherry.archive.write_errors import check_parent, translate_write_errors
@@ -12,14 +14,17 @@ from wherry.content.verify import RawLimit
 from wherry.errors import StoreError
 from wherry.model.digest import Digest
 from wherry.model.record import Record
+from wherry.ops.bundle import check_bundle, make_root, write_config
 from wherry.ops.open_layers import open_layers
 from wherry.transfer.progress import Emitter
 from wherry.unpack.unpack_layers import unpack_layers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from wherry.model.address import Address
+    from wherry.model.config import ImageConfig
     from wherry.ops.documents import PlatformChoice
     from wherry.ops.open_source import Access
     from wherry.ops.unpack_options import UnpackOptions
@@ -70,21 +75,41 @@ def unpack(
         translate_write_errors(directory),
         StagedDirectory(directory) as staged,
     ):
-        os.fchmod(staged.descriptor, 0o700)
-        unpack_layers(
-            image.layers,
-            staged.descriptor,
-            options.owners,
-            options.wanted,
-            options.limits,
-            RawLimit(),
-            access.cancel,
-            emitter.warn,
-            keeps_dirlinks=options.keeps_dirlinks,
-        )
+        with _prepared(staged.descriptor, image.config, options, emitter) as root:
+            unpack_layers(
+                image.layers,
+                root,
+                options.owners,
+                options.wanted,
+                options.limits,
+                RawLimit(),
+                access.cancel,
+                emitter.warn,
+                keeps_dirlinks=options.keeps_dirlinks,
+            )
         staged.publish(syncs=False, replaces=options.replaces)
     emitter.emit(Status.DONE, message=f"Unpacked to {directory}")
     return UnpackResult(image.digest, str(directory))
+
+
+@contextlib.contextmanager
+def _prepared(
+    directory: int, config: ImageConfig, options: UnpackOptions, emitter: Emitter
+) -> Iterator[int]:
+    """Yield the directory for the files of the image; after the block a bundle is complete."""
+    mode = stat.S_IMODE(os.fstat(directory).st_mode)
+    os.fchmod(directory, 0o700)
+    if options.bundle is None:
+        yield directory
+        return
+    check_bundle(config)
+    root = make_root(directory)
+    try:
+        yield root
+        write_config(directory, root, config, options.bundle, emitter.warn)
+    finally:
+        os.close(root)
+    os.fchmod(directory, mode)
 
 
 def _check_target(directory: Path, options: UnpackOptions) -> None:

@@ -10,6 +10,7 @@ from wherry.model.record import Record
 from wherry.transfer.copy_options import CopyOptions
 from wherry.unpack.apply import UnpackLimits
 from wherry.unpack.entry_filter import EntryFilter
+from wherry.unpack.isolation import Isolation
 from wherry.unpack.owners import IdRange, Owners
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class UnpackOptions(Record):
         layer: The number of the only layer to unpack, from 1, or from -1 for the topmost.
         replaces: Whether a directory with something in it is replaced.
         keeps_dirlinks: Whether an entry for a directory leaves a link to a directory in place.
+        bundle: Makes a bundle for a container that is separated like this; None for none.
     """
 
     copy: CopyOptions = CopyOptions()
@@ -38,6 +40,7 @@ class UnpackOptions(Record):
     layer: int | None = None
     replaces: bool = False
     keeps_dirlinks: bool = False
+    bundle: Isolation | None = None
 
     @classmethod
     def build(
@@ -68,8 +71,32 @@ class UnpackOptions(Record):
         return cls(copy=CopyOptions.build(settings), limits=limits, wanted=wanted, **more)
 
 
+def choose_isolation(
+    owners: Owners, *, bundle: bool, rootless: bool, layer: int | None, strip: int
+) -> Isolation | None:
+    """Return how the container of a bundle is separated from the host; None without a bundle.
+
+    Only root makes bundles for root.
+
+    Raises:
+        ValueError: The options cannot be combined.
+    """
+    if not bundle:
+        if rootless:
+            raise ValueError("only a bundle can be rootless")
+        return None
+    if layer is not None or strip:
+        raise ValueError("a bundle has all layers, and their paths as they are")
+    caller = os.geteuid(), os.getegid()
+    return Isolation.choose(owners, caller, rootless=rootless or caller[0] != 0)
+
+
 def choose_owners(
-    *, records: bool, uids: Sequence[tuple[int, int, int]], gids: Sequence[tuple[int, int, int]]
+    *,
+    records: bool,
+    uids: Sequence[tuple[int, int, int]],
+    gids: Sequence[tuple[int, int, int]],
+    rootless: bool = False,
 ) -> Owners:
     """Return whose unpacked files are: root gives owners, and so does who has a map.
 
@@ -77,6 +104,8 @@ def choose_owners(
         records: Whether owners are recorded and not set.
         uids: Ranges of users: the first inside, the first outside, and how many.
         gids: Ranges of groups likewise.
+        rootless: Whether root does without the rights of root.
     """
-    sets = not records and (os.geteuid() == 0 or bool(uids or gids))
+    is_root = os.geteuid() == 0 and not rootless
+    sets = not records and (is_root or bool(uids or gids))
     return Owners(sets, records, tuple(starmap(IdRange, uids)), tuple(starmap(IdRange, gids)))
