@@ -100,7 +100,7 @@ def test_annotations() -> None:
         "StopSignal": "SIGINT",
         "ExposedPorts": {"80/tcp": {}, "443": {}},
     }
-    more = {
+    more: dict[str, Any] = {
         "author": "by field",
         "created": "2024-01-02T03:04:05Z",
         "variant": "v8",
