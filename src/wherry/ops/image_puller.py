@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING
 
 from wherry.content.read_blob import DAMAGED, read_blob
@@ -180,13 +181,10 @@ class ImagePuller:
         from wherry.transfer.blob_steps import Ends
         from wherry.transfer.execute import execute
 
-        def check(config: ImageConfig) -> None:
-            self._warn_once(config_problems(config.id, config.problems))
-            self._check_platform(selection, config.platform, wanted)
-
         options = self._options
         if not isinstance(selection.manifest, Manifest):  # the config is made from the DiffIDs
             options = options.replace(verify_layers=True)
+        check = functools.partial(self._check_config, selection, wanted)
         ends = Ends(self._source, self._sink, check_config=check)
         execute(made, ends, options, LayerProgress(self._emitter), self._cancel)
         return self._sink.image(selection.digest)
@@ -199,6 +197,12 @@ class ImagePuller:
         if ahead is None:
             return manifest
         return manifest.replace(config=manifest.config._replace(data=ahead))
+
+    def _check_config(
+        self, selection: Selection, wanted: TargetPlatform | None, config: ImageConfig
+    ) -> None:
+        self._warn_once(config_problems(config.id, config.problems))
+        self._check_platform(selection, config.platform, wanted)
 
     def _check_platform(
         self, chosen: Selection, platform: Platform, wanted: TargetPlatform | None

@@ -213,6 +213,7 @@ class SinkContract:
             for fact in ("remote", "mounts", "ordered", "indexes", "follows"):
                 require(isinstance(getattr(sink, fact), bool), f"`{fact}` is not a bool")
             require(sink.mounts == hasattr(sink, "mount"), "`mounts` is wrong")
+            require(sink.follows == hasattr(sink, "read_config"), "`follows` is wrong")
             known = {"keep", "none"}
             require(sink.layer_compression in known, "`layer_compression` is unknown")
 
