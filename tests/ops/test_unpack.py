@@ -201,15 +201,15 @@ def test_one_layer_and_a_part_of_the_files(client: Client, layout: str, tmp_path
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_ids_are_mapped(client: Client, tmp_path: Path) -> None:
-    layer = tar(member("own", uid=3, gid=4), member("root", mode=0o600))
+    layer = tar(member("own", uid=3, gid=4), member("implied/root", mode=0o600))
     write_files(tmp_path / "layout", layout_files({"x": build_image([layer])}))
     address = f"oci:{tmp_path / 'layout'}:x"
     ranges = [(0, 100_000, 10)]
     client.unpack(address, tmp_path / "root", uid_map=ranges, gid_map=ranges)
-    owners = [(tmp_path / "root" / name).stat() for name in ("own", "root")]
+    owners = [(tmp_path / "root" / name).stat() for name in ("own", "implied/root", "implied", ".")]
     assert [(each.st_uid, each.st_gid) for each in owners] == [
         (100_003, 100_004),
-        (100_000, 100_000),
+        *[(100_000, 100_000)] * 3,
     ]
     with pytest.raises(Unsupported, match="no range of the map has the owner 4"):
         client.unpack(address, tmp_path / "other", uid_map=ranges, gid_map=[(0, 1, 1)])

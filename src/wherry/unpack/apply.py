@@ -229,6 +229,9 @@ class Applier:
             if directory.attributes is not None:
                 self._set_attributes(directory.attributes, here)
             else:
+                owner = self._owners.of(0, 0)
+                if owner is not None:
+                    os.chown(here, *owner)
                 os.fchmod(here, _IMPLIED_MODE)
 
 
