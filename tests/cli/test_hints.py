@@ -116,7 +116,7 @@ def test_no_advice_for_unknown_options(wherry: Wherry, arguments: list[str]) -> 
         (["prune"], "wherry gc"),
         (["rmi", "x"], "wherry rm"),
         (["remove", "x"], "wherry delete"),
-        (["export", "x"], "wherry save"),
+        (["extract", "x"], "wherry unpack"),
         (["image", "ls"], "wherry images"),
         (["image", "rm", "x"], "wherry rm"),
         (["image", "inspect", "x"], "wherry show"),

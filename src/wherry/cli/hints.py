@@ -60,7 +60,7 @@ COMMANDS = {
     "stats wait port pause unpause rename compose pod network volume": _RUNS,
     "upload put": _PUSHES,
     "sync mirror cp": _COPIES,
-    "export": "`wherry save` writes images to an archive",
+    "extract mount": "`wherry unpack` writes the files of an image into a directory",
     "verify check": _CHECKS,
     "info du": _USAGE,
     "layer layers": _BLOBS,
