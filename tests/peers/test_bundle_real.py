@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -25,6 +26,18 @@ if TYPE_CHECKING:
 
 IS_ROOT = os.geteuid() == 0
 HYBRID = Path("/sys/fs/cgroup/unified")
+WITHOUT_VERSION_2 = ["unshare", "-m", "sh", "-c", f'umount -l {HYBRID} && exec "$@"', "sh"]
+MOUNT = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.mount(b"tmpfs", b"/sys/fs/cgroup", b"tmpfs", 0, None):
+    sys.exit(os.strerror(ctypes.get_errno()))
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+WITHOUT_CGROUPS = [
+    *("unshare", "--map-current-user", "--keep-caps", "-m"),
+    *(sys.executable, "-c", MOUNT),
+]
 PROGRAM = r"""
 #include <fcntl.h>
 #include <stdio.h>
@@ -92,10 +105,9 @@ def address(place: Path, files: bytes, **settings: Any) -> str:
 
 def start(runtime: str, bundle: Path) -> subprocess.CompletedProcess[str]:
     command = [find_binary(runtime) or runtime, "--root", str(bundle.parent / "state")]
-    if runtime == "crun" and HYBRID.is_mount() and IS_ROOT:
-        # Crun refuses a machine with version 2 of cgroups beside version 1: hide version 2.
-        hide = f'umount -l {HYBRID} && exec "$@"'
-        command = ["unshare", "-m", "sh", "-c", hide, "sh", *command]
+    if runtime == "crun" and HYBRID.is_mount():
+        # Crun refuses a machine with version 2 of cgroups beside version 1.
+        command = [*(WITHOUT_VERSION_2 if IS_ROOT else WITHOUT_CGROUPS), *command]
     return subprocess.run(
         [*command, "run", "--bundle", bundle, f"wherry-{os.getpid()}"],
         stdin=subprocess.DEVNULL,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wherry.errors import UnsafeArchive
+from wherry.errors import UnsafeArchive, Unsupported
 from wherry.unpack.image_file import MAX_READ, located, read_file
 
 
@@ -99,6 +99,14 @@ def test_what_is_no_file(root: Path) -> None:
     path.unlink()
     path.mkdir()
     with pytest.raises(UnsafeArchive, match="not a regular file"):
+        read(root)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_its_owner_may_not_read(root: Path) -> None:
+    path = root / "etc" / "passwd"
+    path.touch(mode=0)
+    with pytest.raises(Unsupported, match="/etc/passwd: its owner may not read it"):
         read(root)
 
 

@@ -205,6 +205,7 @@ PLAIN = tar(member("f", size=600), style=tarfile.USTAR_FORMAT)
     ("data", "text"),
     [
         (PLAIN[:700], "cut off"),
+        (PLAIN[: 512 + 599], "cut off"),
         (PLAIN[:300], "cut off"),
         (b"no tar at all".ljust(1024, b"."), "octal"),
         (damaged(PLAIN, 0, b"g", fixed=False), "no tar header"),
@@ -250,3 +251,7 @@ def test_nothing_behind_the_end_is_read_as_entries() -> None:
 
 def test_a_tar_without_its_end_is_whole_between_members() -> None:
     assert len(read(PLAIN[: 512 + 1024])) == 1
+
+
+def test_a_tar_may_end_behind_the_content_of_a_file() -> None:
+    assert len(read(PLAIN[: 512 + 600])) == 1

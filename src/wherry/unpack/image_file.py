@@ -8,7 +8,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from wherry.errors import UnsafeArchive
+from wherry.errors import UnsafeArchive, Unsupported
 from wherry.unpack.tree import MAX_HOPS
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def read_file(root: int, path: str) -> bytes:
 
     Raises:
         UnsafeArchive: It is not a regular file, it is too large, or links lead in a circle.
+        Unsupported: Its mode does not let its owner read it.
         OSError: It cannot be read.
     """
     with located(root, path) as file:
@@ -36,9 +37,12 @@ def read_file(root: int, path: str) -> bytes:
             return b""
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise UnsafeArchive("not a regular file", member=path)
-        # Only now: opening a device has effects.
-        with open(f"/proc/self/fd/{file}", "rb") as opened:  # noqa: PTH123 - a descriptor
-            content = opened.read(MAX_READ + 1)
+        try:
+            # Only now: opening a device has effects.
+            with open(f"/proc/self/fd/{file}", "rb") as opened:  # noqa: PTH123 - a descriptor
+                content = opened.read(MAX_READ + 1)
+        except PermissionError:
+            raise Unsupported("its owner may not read it in this image").within(path) from None
     if len(content) > MAX_READ:
         raise UnsafeArchive(f"more than {MAX_READ >> 20} MiB", member=path)
     return content

@@ -64,7 +64,9 @@ def find_user(text: str, passwd: bytes, group: bytes) -> ContainerUser:
     number = _number(name or "0")
     known = next((each for each in _users(passwd) if number == each.uid or name == each.name), None)
     if number is None and known is None:
-        raise NotFound(f"the image has no user {name!r} in {PASSWD}")
+        raise NotFound(
+            f"the image has no user {name!r} in {PASSWD}", hint=f"its config has the user {text!r}"
+        )
     found = ContainerUser(number or 0)
     if known is not None:
         found = ContainerUser(known.uid, known.gid, home=known.home)

@@ -81,11 +81,12 @@ def read_entries(layer: LayerReader) -> Iterator[Entry]:
             elif kind in {_PAX, _PAX_SOLARIS}:  # global ones say nothing that engines heed
                 extended.update(_merged(_records(content, layer)))
             continue
-        start = layer.position
         entry, end = _entry(block, kind, extended, layer)
         layer.member = entry.name
+        content_end = layer.position + entry.stored
         yield entry
-        layer.skip_to(max(start, end))
+        layer.skip_to(max(content_end, end - BLOCK + 1))
+        layer.read(max(0, end - layer.position))  # `umoci insert` does not pad its last file
         extended, room = {}, MAX_EXTENDED
     layer.drain()
 
