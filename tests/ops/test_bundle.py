@@ -169,6 +169,17 @@ def test_what_is_left_out_is_told(client: Client, layout: Layout, tmp_path: Path
     assert owners == {os.geteuid()}
 
 
+def test_settings_that_cannot_be_read_are_told(
+    client: Client, layout: Layout, tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    address = layout(Cmd=["/app"], Env=5)
+    client.unpack(address, tmp_path / "box", bundle=True, on_event=events.append)
+    warnings = [each.message for each in events if each.status is Status.WARNING]
+    assert len(warnings) == 1
+    assert "config.Env" in warnings[0]
+
+
 def test_images_that_are_no_bundles(client: Client, layout: Layout, tmp_path: Path) -> None:
     with pytest.raises(InvalidDocument, match="NUL"):
         client.unpack(layout(Cmd=["\0"]), tmp_path / "box", bundle=True)

@@ -8,6 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from wherry.errors import Unsupported
+from wherry.transfer.graph import config_problems
 from wherry.unpack.image_file import located, read_file
 from wherry.unpack.image_users import GROUP, PASSWD, find_user
 from wherry.unpack.runtime_config import (
@@ -72,6 +73,8 @@ def write_config(
     paths, refused = volume_paths(config)
     volumes = [_volume(root, path, isolation) for path in paths]
     document = runtime_config(config, user, isolation, volumes)
+    for problem in config_problems(config.id, config.problems):
+        warn(problem)
     for path in refused:
         warn(f"{path} cannot be a volume: the runtime has its own mounts there")
     for label in unsafe_labels(config):
