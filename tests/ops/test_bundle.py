@@ -33,6 +33,7 @@ FILES = tar(
     (member("etc/group", mode=0o644), GROUP),
     member("data", tarfile.DIRTYPE, mode=0o2750, uid=7, gid=8),
     member("full", tarfile.DIRTYPE, mode=0o700),
+    member("link", tarfile.SYMTYPE, linkname="../proc"),
     (member("full/file"), b"x"),
 )
 
@@ -130,7 +131,7 @@ def test_a_fifo_is_not_read(client: Client, layout: Layout, tmp_path: Path) -> N
 
 def test_volumes(client: Client, layout: Layout, tmp_path: Path) -> None:
     volumes: dict[str, dict[str, str]] = {
-        name: {} for name in ("/data", "/full", "/none", "/etc/passwd", "/proc")
+        name: {} for name in ("/data", "/full", "/none", "/etc/passwd", "/proc", "/link/x")
     }
     events: list[Event] = []
     address = layout(Volumes=volumes, Cmd=["x"])
@@ -148,7 +149,8 @@ def test_volumes(client: Client, layout: Layout, tmp_path: Path) -> None:
         "/none": ["mode=755"],
     }
     warnings = [each.message for each in events if each.status is Status.WARNING]
-    assert warnings == ["/proc cannot be a volume: the runtime has its own mounts there"]
+    reason = "cannot be a volume: the runtime has its own mounts there"
+    assert warnings == [f"'/link/x' {reason}", f"'/proc' {reason}"]
 
 
 def test_what_is_left_out_is_told(client: Client, layout: Layout, tmp_path: Path) -> None:

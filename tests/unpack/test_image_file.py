@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from wherry.errors import UnsafeArchive, Unsupported
-from wherry.unpack.image_file import MAX_READ, located, read_file
+from wherry.unpack.image_file import MAX_READ, located, read_file, resolve
 
 
 @pytest.fixture
@@ -124,4 +124,24 @@ def test_the_root_itself(root: Path) -> None:
     descriptor = os.open(root, os.O_RDONLY)
     with located(descriptor, "/etc/../..") as found:
         assert found == descriptor
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/etc", "/etc"),
+        ("/link", "/proc"),
+        ("/link/x/../y", "/proc/y"),
+        ("/up/up/etc/none", "/etc/none"),
+        ("/up", "/"),
+        ("/secret/x", "/secret/x"),
+        ("/none/../../link", "/link"),
+    ],
+)
+def test_paths_without_links(root: Path, path: str, found: str) -> None:
+    (root / "link").symlink_to("/etc/../proc")
+    (root / "up").symlink_to("../..")
+    descriptor = os.open(root, os.O_RDONLY)
+    assert resolve(descriptor, path) == found
     os.close(descriptor)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from wherry.errors import Unsupported
 from wherry.transfer.graph import config_problems
-from wherry.unpack.image_file import located, read_file
+from wherry.unpack.image_file import located, read_file, resolve
 from wherry.unpack.image_users import GROUP, PASSWD, find_user
 from wherry.unpack.runtime_config import (
     Volume,
+    can_be_volume,
     has_command,
     runtime_config,
     unsafe_labels,
@@ -20,7 +21,7 @@ from wherry.unpack.runtime_config import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from wherry.model.config import ImageConfig
     from wherry.unpack.image_users import ContainerUser
@@ -70,13 +71,10 @@ def write_config(
         OSError: The disk fails.
     """
     user = _user(root, config, isolation, warn)
-    paths, refused = volume_paths(config)
-    volumes = [_volume(root, path, isolation) for path in paths]
+    volumes = list(_volumes(root, config, isolation, warn))
     document = runtime_config(config, user, isolation, volumes)
     for problem in config_problems(config.id, config.problems):
         warn(problem)
-    for path in refused:
-        warn(f"{path} cannot be a volume: the runtime has its own mounts there")
     for label in unsafe_labels(config):
         warn(f"the label {label!r} is left out: it would be a setting of the runtime")
     if not has_command(config):
@@ -97,6 +95,18 @@ def _user(
             "without a map, its user namespace has only root"
         )
     return found
+
+
+def _volumes(
+    root: int, config: ImageConfig, isolation: Isolation, warn: Callable[[str], None]
+) -> Iterator[Volume]:
+    for path in volume_paths(config):
+        if "\0" in path:
+            warn(f"{path!r} cannot be a volume: it has a NUL character")
+        elif can_be_volume(resolve(root, path)):
+            yield _volume(root, path, isolation)
+        else:
+            warn(f"{path!r} cannot be a volume: the runtime has its own mounts there")
 
 
 def _volume(root: int, path: str, isolation: Isolation) -> Volume:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import posixpath
 import stat
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,28 @@ def located(root: int, path: str) -> Iterator[int | None]:
         walk.leave(0)
 
 
+def resolve(root: int, path: str) -> str:
+    """Return a path without links; parts that do not exist are kept.
+
+    Args:
+        root: A descriptor of the root of the tree, which nobody else writes.
+        path: The path in the tree.
+
+    Raises:
+        UnsafeArchive: There are too many links or directories on the way.
+        OSError: The tree cannot be read.
+    """
+    walk = _Walk(root, path)
+    try:
+        walk.go()
+    except OSError as error:
+        if error.errno not in _MISSING:
+            raise
+    finally:
+        walk.leave(0)
+    return walk.reached
+
+
 class _Walk:
     """The way along a path, with one open descriptor for each directory below the root."""
 
@@ -82,10 +105,21 @@ class _Walk:
         self._root = root
         self._path = path
         self._opened: list[int] = []
+        self._names: list[bytes] = []
+        self._pending: list[bytes] = []
+        self.reached = ""
 
     def go(self) -> int:
         """Return a descriptor of the file at the end, valid until `leave`."""
-        pending = os.fsencode(self._path).split(b"/")[::-1]
+        try:
+            self._go()
+        finally:
+            names = [*self._names, *self._pending[::-1]]
+            self.reached = posixpath.normpath("/" + os.fsdecode(b"/".join(names)))
+        return self._opened[-1] if self._opened else self._root
+
+    def _go(self) -> None:
+        pending = self._pending = os.fsencode(self._path).split(b"/")[::-1]
         hops = 0
         while pending:
             part = pending.pop()
@@ -102,17 +136,21 @@ class _Walk:
                 if target.startswith(b"/"):
                     self.leave(0)
                 pending += reversed(target.split(b"/"))
-        return self._opened[-1] if self._opened else self._root
 
     def _enter(self, part: bytes) -> bytes | None:
         """Go on to a file, or return the target of a link."""
-        here = os.open(part, _LOCATE, dir_fd=self._opened[-1] if self._opened else self._root)
+        try:
+            here = os.open(part, _LOCATE, dir_fd=self._opened[-1] if self._opened else self._root)
+        except OSError:
+            self._pending.append(part)
+            raise
         if stat.S_ISLNK(os.fstat(here).st_mode):
             try:
                 return os.readlink(b"", dir_fd=here)
             finally:
                 os.close(here)
         self._opened.append(here)
+        self._names.append(part)
         if len(self._opened) > _MAX_DEPTH:
             raise UnsafeArchive(f"more than {_MAX_DEPTH} levels deep", member=self._path)
         return None
@@ -121,3 +159,4 @@ class _Walk:
         """Close all descriptors but the first ``depth``."""
         while len(self._opened) > depth:
             os.close(self._opened.pop())
+            self._names.pop()

@@ -88,16 +88,15 @@ def unsafe_labels(image: ImageConfig) -> list[str]:
     return sorted(filter(_is_unsafe, image.labels))
 
 
-def volume_paths(image: ImageConfig) -> tuple[list[str], list[str]]:
-    """Return the normalised paths of volumes, and those that cannot be volumes."""
-    paths = {_absolute(each): each for each in image.volumes}
-    refused = [path for path in paths if _is_refused(path)]
-    return sorted(path for path in paths if path not in refused), sorted(refused)
+def volume_paths(image: ImageConfig) -> list[str]:
+    """Return the normalised paths of volumes, sorted."""
+    return sorted({_absolute(each) for each in image.volumes})
 
 
-def _is_refused(path: str) -> bool:
+def can_be_volume(path: str) -> bool:
+    """Tell whether an image may have a volume at a normalised path without links."""
     below = (path == each or path.startswith(f"{each}/") for each in _OWN_PLACES)
-    return path == "/" or "\0" in path or any(below)
+    return path != "/" and not any(below)
 
 
 def _process(image: ImageConfig, user: ContainerUser) -> dict[str, Any]:
