@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_READ = 4 * 2**20  # bytes of one file
 _MAX_DEPTH = 128  # open directories
+_ESCAPE = "surrogateescape"  # names are UTF-8 in images, whatever the locale says
 _LOCATE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
@@ -115,11 +116,12 @@ class _Walk:
             self._go()
         finally:
             names = [*self._names, *self._pending[::-1]]
-            self.reached = posixpath.normpath("/" + os.fsdecode(b"/".join(names)))
+            joined = b"/".join(names).decode(errors=_ESCAPE)
+            self.reached = posixpath.normpath(f"/{joined}")
         return self._opened[-1] if self._opened else self._root
 
     def _go(self) -> None:
-        pending = self._pending = os.fsencode(self._path).split(b"/")[::-1]
+        pending = self._pending = self._path.encode(errors=_ESCAPE).split(b"/")[::-1]
         hops = 0
         while pending:
             part = pending.pop()
