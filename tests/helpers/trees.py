@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -102,3 +103,104 @@ LAYERS = [
         ),
     ),
 ]
+
+
+def acl(owner: int, named: int, mask: int) -> str:
+    """Return an access control list of Linux that names the user 1234, as a value of PAX."""
+    nobody = 2**32 - 1
+    rights = (
+        (1, owner, nobody),
+        (2, named, 1234),
+        (4, 5, nobody),
+        (16, mask, nobody),
+        (32, 0, nobody),
+    )
+    data = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *each) for each in rights)
+    return data.decode("utf-8", "surrogateescape")
+
+
+def xattrs(**values: str) -> dict[str, str]:
+    """Return PAX records of extended attributes; ``__`` stands for a dot."""
+    return {f"SCHILY.xattr.{key.replace('__', '.')}": value for key, value in values.items()}
+
+
+def with_size(data: bytes, name: str, size: int) -> bytes:
+    """Change the size in the header of a member."""
+    at, made = data.index(name.encode().ljust(100, b"\0")), bytearray(data)
+    made[at + 124 : at + 136] = b"%011o\0" % size
+    made[at + 148 : at + 156] = b" " * 8
+    made[at + 148 : at + 156] = b"%06o\0 " % sum(made[at : at + 512])
+    return bytes(made)
+
+
+def tree_layers() -> list[bytes]:
+    """Return layers with members that are easily unpacked in a wrong way; they need root."""
+    capability = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0).decode()
+    directory = tarfile.DIRTYPE
+    both = xattrs(trusted__a="v", user__b="w")
+    lower = tar(
+        member(
+            "acl", directory, mode=0o775, pax_headers=xattrs(system__posix_acl_default=acl(7, 7, 7))
+        ),
+        (member("acl/file", mode=0o640), b"f"),
+        member("acl/sub", directory, mode=0o755),
+        (
+            member("listed", mode=0o640, pax_headers=xattrs(system__posix_acl_access=acl(6, 4, 4))),
+            b"l",
+        ),
+        (member("both", mode=0o644, pax_headers=both), b"b"),
+        member("changed", directory, mode=0o755, pax_headers=both),
+        (
+            member(
+                "able",
+                mode=0o4755,
+                uid=5,
+                gid=6,
+                pax_headers=xattrs(security__capability=capability),
+            ),
+            b"c",
+        ),
+        member("link", tarfile.SYMTYPE, linkname="both", pax_headers=xattrs(trusted__l="v")),
+        member("pipe", tarfile.FIFOTYPE, mode=0o600, pax_headers=xattrs(trusted__l="v")),
+        member("swapped", directory, mode=0o755),
+        (member("swapped/a", mode=0o644), b"a"),
+        member("target", directory, mode=0o755),
+        (member("n" * 255, mode=0o644), b"n"),
+        (member("\udcff\udcfe", mode=0o644), b"n"),
+        member("\u00e9" * 127, tarfile.SYMTYPE, linkname="t/" * 1000),
+        member("closed", directory, mode=0o555),
+        (member("closed/f", mode=0o444), b"f"),
+        (member("hidden", mode=0o644), b"x"),
+        member("set", directory, mode=0o7777, uid=9, gid=9),
+        (member("set/f", mode=0o6755, uid=9, gid=9), b"f"),
+        (member("old", mode=0o644, pax_headers={"mtime": "-5.25"}), b"f"),
+        member("old link", tarfile.SYMTYPE, linkname="x", pax_headers={"mtime": "-5.25"}),
+        (member("linked", mode=0o644), b"l"),
+    )
+    middle = tar(
+        (member("acl/later", mode=0o600), b"l"),
+        member("acl/fifo", tarfile.FIFOTYPE, mode=0o600),
+        member("changed", directory, mode=0o700, pax_headers=xattrs(user__c="w")),
+        member("swapped", tarfile.SYMTYPE, linkname="target"),
+        (member("swapped/b", mode=0o600), b"b"),
+        member("closed/.wh.f"),
+        (member("closed/g", mode=0), b"g"),
+        member(".wh.hidden", directory),
+        member(
+            "hard",
+            tarfile.LNKTYPE,
+            linkname="linked",
+            mode=0o4711,
+            uid=7,
+            mtime=5,
+            pax_headers=both,
+        ),
+        member("sized", directory, mode=0o755),
+        (member("after", mode=0o644), b"a"),
+    )
+    upper = tar(
+        member("swapped", directory, mode=0o711),
+        (member("swapped/c", mode=0o600), b"c"),
+        (member("linked", mode=0o600), b"new"),
+    )
+    return [lower, with_size(middle, "sized/", 512), upper]

@@ -82,7 +82,7 @@ MEMBERS = st.builds(
     gid=st.integers(0, 2**32 - 2),
     mtime=st.integers(-(2**33), 2**40),
     devmajor=st.integers(0, 4095),
-    devminor=st.integers(0, 2**20),
+    devminor=st.integers(0, 2**20 - 1),
 )
 
 
@@ -151,9 +151,28 @@ def test_times_have_any_fraction(text: str, time: int) -> None:
 def test_directories_of_old_tars_end_with_a_slash() -> None:
     data = bytearray(tar(member("d"), style=tarfile.USTAR_FORMAT))
     data[0:2] = b"d/"
+    data[156] = 0
     data[148:156] = b" " * 8
     data[148:156] = b"%06o\0 " % sum(data[:512])
     assert [entry.kind for entry, _ in read(bytes(data))] == [DIRECTORY]
+
+
+def test_a_file_may_end_with_a_slash() -> None:
+    data = damaged(tar(member("d"), style=tarfile.USTAR_FORMAT), 0, b"d/")
+    assert [(entry.name, entry.kind) for entry, _ in read(data)] == [(b"d/", FILE)]
+
+
+def test_directories_have_no_content() -> None:
+    data = damaged(PLAIN, 156, b"5")[:512] + PLAIN
+    assert [(entry.kind, entry.stored) for entry, _ in read(data)] == [(DIRECTORY, 0), (FILE, 600)]
+
+
+def test_empty_records_leave_what_the_header_has() -> None:
+    pax = dict.fromkeys(("uid", "gid", "size", "mtime", "path"), "")
+    info = member("f", uid=5, gid=6, mtime=7, size=8)
+    info.pax_headers = pax
+    [(entry, content)] = read(tar(info))
+    assert (entry.name, entry.attributes[1:4], len(content)) == (b"f", (5, 6, 7 * 10**9), 8)
 
 
 def test_links_and_devices_have_no_content() -> None:
@@ -209,8 +228,14 @@ PLAIN = tar(member("f", size=600), style=tarfile.USTAR_FORMAT)
         (PLAIN[:300], "cut off"),
         (b"no tar at all".ljust(1024, b"."), "octal"),
         (damaged(PLAIN, 0, b"g", fixed=False), "no tar header"),
-        (damaged(PLAIN, 124, b"\xff" * 12), "a size below 0"),
+        (damaged(PLAIN, 124, b"\xff" * 12), "a size of -"),
         (damaged(PLAIN, 124, b"9" * 11), "octal"),
+        (damaged(PLAIN, 136, b"\x80" + b"\x7f" * 11), "f: .*mtime is"),
+        (damaged(PLAIN, 136, b"\xff" + b"\0" * 11), "f: .*mtime is"),
+        (damaged(PLAIN, 108, b"\x80" + b"\x01" * 7), "f: .*the owner is"),
+        (damaged(PLAIN, 116, b"\xff" * 8), "f: .*the owner is 0:-1"),
+        (damaged(damaged(PLAIN, 156, b"3"), 329, b"0010000"), "f: .*major number of 4096"),
+        (damaged(damaged(PLAIN, 156, b"4"), 337, b"\xff" * 8), "f: .*minor number of -1"),
         (damaged(PLAIN, 124, b"1_0"), "octal"),
         (tar(member("f", pax_headers={"size": "-1"})), "size is '-1'"),
         (tar(member("f", pax_headers={"uid": "9" * 30})), "uid is"),
@@ -221,6 +246,12 @@ PLAIN = tar(member("f", size=600), style=tarfile.USTAR_FORMAT)
             "map",
         ),
         (tar(member("f", pax_headers={"GNU.sparse.map": "0,9", "GNU.sparse.size": "5"})), "map"),
+        (tar(member("f", pax_headers={"GNU.sparse.map": "0,0,5", "GNU.sparse.size": "9"})), "map"),
+        (
+            tar(member("f", pax_headers={"GNU.sparse.map": "", "GNU.sparse.size": f"{2**63}"})),
+            "map",
+        ),
+        (tar(member("f", pax_headers={"SCHILY.xattr.": "v"})), "extended attribute"),
     ],
 )
 def test_damage_is_found(data: bytes, text: str) -> None:
@@ -236,8 +267,9 @@ def test_headers_that_repeat_have_a_limit() -> None:
 
 
 def test_a_nul_in_a_name_is_refused() -> None:
-    with pytest.raises(UnsafeArchive, match="NUL"):
-        read(tar(member("f", pax_headers={"path": "a\0b"})))
+    for key in ("path", "linkpath", "GNU.sparse.name"):
+        with pytest.raises(UnsafeArchive, match="NUL"):
+            read(tar(member("f", pax_headers={key: "a\0b"})))
 
 
 def test_unknown_kinds_are_refused() -> None:

@@ -6,12 +6,13 @@ import contextlib
 import hashlib
 import io
 import os
+import subprocess
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
-from trees import LAYERS, describe, member, tar
+from trees import LAYERS, describe, member, tar, tree_layers
 from wherry.content.cancel import CancelToken
 from wherry.content.verify import RawLimit
 from wherry.errors import IntegrityError
@@ -42,6 +43,7 @@ def unpack(
     owners: Owners | None = None,
     limits: UnpackLimits | None = None,
     wanted: EntryFilter | None = None,
+    keeps_dirlinks: bool = False,
 ) -> list[str]:
     """Unpack layers, and return the warnings."""
     directory.mkdir(exist_ok=True)
@@ -57,6 +59,7 @@ def unpack(
             RawLimit(),
             CancelToken(),
             warnings.append,
+            keeps_dirlinks=keeps_dirlinks,
         )
     finally:
         os.close(root)
@@ -102,9 +105,47 @@ def test_rootless_trees_are_those_of_umoci(tmp_path: Path, umoci: Peer) -> None:
     assert ours == theirs
 
 
+@pytest.mark.peer("umoci")
+@pytest.mark.skipif(not IS_ROOT, reason="extended attributes of all kinds need root")
+@pytest.mark.parametrize("keeps", [False, True])
+def test_odd_members_give_the_tree_of_umoci(tmp_path: Path, umoci: Peer, *, keeps: bool) -> None:
+    layers = tree_layers()
+    assert unpack(tmp_path / "ours", *layers, keeps_dirlinks=keeps) == []
+    options = ("--keep-dirlinks",) if keeps else ()
+    theirs = describe(umoci_tree(umoci, tmp_path, layers, *options))
+    ours = describe(tmp_path / "ours")
+    assert ours.pop(b"")[:3] == theirs.pop(b"")[:3]
+    assert ours == theirs
+    assert ours[b"/acl/later"][6] == {}
+
+
+def test_sparse_files_stay_sparse(tmp_path: Path) -> None:
+    layers, content = [], bytearray(10 * 2**20)
+    with (tmp_path / "s").open("wb") as file:
+        file.truncate(len(content))
+        for at in range(0, len(content), 2**19):
+            file.seek(at)
+            file.write(b"x" * 4096)
+            content[at : at + 4096] = b"x" * 4096
+    for version in (None, "0.0", "0.1", "1.0"):
+        form = ["--format=posix", f"--sparse-version={version}"] if version else ["--format=gnu"]
+        command = ["tar", "-C", str(tmp_path), "-cS", *form, f"--transform=s/s/{version}/", "s"]
+        layers.append(subprocess.run(command, capture_output=True, check=True).stdout)
+    unpack(tmp_path / "root", *layers)
+    found = list((tmp_path / "root").iterdir())
+    assert len(found) == len(layers)
+    for path in found:
+        assert path.read_bytes() == content, path
+        assert path.stat().st_blocks * 512 < len(content) // 4, path
+
+
 # What is refused, or harmless: nothing outside of the directory may change.
 
 UP = "../" * 30
+MANY = "9" * 18
+SPARSE = {"GNU.sparse.map": "0,0", "GNU.sparse.size": "9"}
+OVERLAP = {"GNU.sparse.map": "0,4,2,4"}
+TRUSTED = {"SCHILY.xattr.trusted.k": "v"}
 HOSTILE: dict[str, list[bytes]] = {
     "dots": [tar((member("../outside/x"), b"x"))],
     "dots inside": [tar((member("a/../../outside/x"), b"x"))],
@@ -200,6 +241,73 @@ HOSTILE: dict[str, list[bytes]] = {
             (member("l/x"), b"x"),
         )
     ],
+    "whiteout that is a directory": [
+        tar(member("x/y")),
+        tar(member(".wh.x/.", tarfile.DIRTYPE), member("../.wh.outside/", tarfile.DIRTYPE)),
+    ],
+    "metadata of aufs": [tar(member(".wh..wh.plnk/../../outside/x"))],
+    "opaque root": [tar(member("x")), tar(member("./.wh..wh..opq"), member("/.wh..wh..opq"))],
+    "opaque above": [tar(member("../outside/.wh..wh..opq"))],
+    "name of a sparse file": [
+        tar(member("f", pax_headers=SPARSE | {"GNU.sparse.name": "../outside/x"}))
+    ],
+    "sparse file without end": [tar(member("f", pax_headers=SPARSE | {"GNU.sparse.size": MANY}))],
+    "holes that overlap": [tar((member("f", pax_headers=SPARSE | OVERLAP), b"x" * 8))],
+    "owner without a number": [tar(member("f", pax_headers={"uid": MANY}))],
+    "owner that means no change": [tar(member("f", pax_headers={"uid": f"{2**32 - 1}"}))],
+    "time without end": [tar(member("f", pax_headers={"mtime": MANY}))],
+    "attribute with a NUL": [tar(member("f", pax_headers={"SCHILY.xattr.user.a\0b": "v"}))],
+    "attribute of the system": [
+        tar(member("f", pax_headers={"SCHILY.xattr.system.posix_acl_access": "v"}))
+    ],
+    "attribute with a long name": [
+        tar(member("f", pax_headers={"SCHILY.xattr.user." + "k" * 300: "v"}))
+    ],
+    "attribute that is too long": [
+        tar(member("f", pax_headers={"SCHILY.xattr.user.k": "v" * 70_000}))
+    ],
+    "attributes of a link": [
+        tar(
+            member("l", tarfile.SYMTYPE, linkname="{outside}"),
+            member("l", tarfile.SYMTYPE, linkname="../outside", pax_headers=TRUSTED),
+        )
+    ],
+    "chain of hard links": [
+        tar(
+            (member("0"), b"x"),
+            *(member(f"{n + 1}", tarfile.LNKTYPE, linkname=f"{n}") for n in range(200)),
+            member("l", tarfile.SYMTYPE, linkname="../outside"),
+            member("201", tarfile.LNKTYPE, linkname="l/secret"),
+        )
+    ],
+    "chain of links": [
+        tar(
+            member("0", tarfile.SYMTYPE, linkname="../outside"),
+            *(member(f"{n + 1}", tarfile.SYMTYPE, linkname=f"{n}/..") for n in range(60)),
+            (member("60/x"), b"x"),
+        )
+    ],
+    "device of a number without end": [tar(member("d", tarfile.CHRTYPE, devmajor=4104))],
+    "device on the way": [
+        tar(member("d", tarfile.CHRTYPE, devmajor=1, devminor=3), (member("d/x"), b"x"))
+    ],
+    "fifo on the way": [tar(member("d", tarfile.FIFOTYPE), (member("d/x"), b"x"))],
+    "hard link to a fifo": [
+        tar(member("p", tarfile.FIFOTYPE), member("h", tarfile.LNKTYPE, linkname="p"), member("h"))
+    ],
+    "swapped again and again": [
+        tar(
+            *(
+                each
+                for _ in range(20)
+                for each in (
+                    member("d", tarfile.SYMTYPE, linkname="{outside}"),
+                    member("d", tarfile.DIRTYPE, mode=0o755),
+                    (member("d/secret"), b"x"),
+                )
+            )
+        )
+    ],
     "attributes of the outside": [
         tar(
             member("l", tarfile.SYMTYPE, linkname="{outside}"),
@@ -222,6 +330,7 @@ REFUSED = {
     "absolute hard link": "h",
     "hard link through a link": "h",
     "root as a link": ".",
+    "root as a file": "./",
     "loop": "l/x",
     "loop of two": "a/b/c/",
     "long name": "n" * 200,
@@ -229,6 +338,18 @@ REFUSED = {
     "newlines": "a\\nb/../../x",
     "hard link to a removed file": "h",
     "size in PAX": "f",
+    "whiteout that is a directory": "../.wh.outside/",
+    "metadata of aufs": ".wh..wh.plnk/../../outside/x",
+    "opaque above": "../outside/.wh..wh..opq",
+    "name of a sparse file": "../outside/x",
+    "sparse file without end": "f",
+    "holes that overlap": "f",
+    "owner without a number": "f",
+    "owner that means no change": "f",
+    "attribute with a NUL": "f",
+    "chain of hard links": "201",
+    "chain of links": "60/x",
+    "device of a number without end": "d",
     "path in PAX": "../outside/x",
 }
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from wherry.archive.write_errors import check_parent, translate_write_errors
 from wherry.content.output import whole_file
 from wherry.content.verify import RawLimit, layer_name
-from wherry.errors import IntegrityError, UnsafeArchive, Unsupported
+from wherry.errors import IntegrityError, Unsupported
 from wherry.ops.open_layers import open_layers
 from wherry.transfer.progress import Emitter
+from wherry.unpack.apply import too_much_content
 from wherry.unpack.layer_feed import LayerFeed
 from wherry.unpack.layer_reader import LayerReader
 from wherry.unpack.merged import Merger
@@ -97,7 +98,7 @@ def export_pieces(
         open_layers(address, wanted, directory, options, emitter, access) as image,
         contextlib.ExitStack() as opened,
     ):
-        merger = Merger(keeps_dirlinks=options.keeps_dirlinks)
+        merger = Merger(options.limits.files, keeps_dirlinks=options.keeps_dirlinks)
         contents = []
         for layer in image.layers:
             file = opened.enter_context(tempfile.TemporaryFile(dir=directory))
@@ -146,18 +147,12 @@ def _kept(next_piece: Callable[[], memoryview], file: int) -> Callable[[], memor
 
 
 def limited(files: Iterator[MergedFile], options: UnpackOptions) -> Iterator[MergedFile]:
-    """Yield files; raise `UnsafeArchive` for more than the limits allow."""
-    size, count = options.limits.size, options.limits.files
+    """Yield files; raise `UnsafeArchive` for more content than is allowed."""
+    size = options.limits.size
     for file in files:
         size -= file.entry.size
-        count -= 1
-        if size < 0 or count < 0:
-            what, hint = ("content", "--max-size") if size < 0 else ("files", "--max-files")
-            raise UnsafeArchive(
-                f"the image has more {what} than is allowed",
-                member=os.fsdecode(file.entry.name),
-                hint=hint,
-            )
+        if size < 0:
+            raise too_much_content(file.entry)
         yield file
 
 

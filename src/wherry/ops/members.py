@@ -66,7 +66,7 @@ def list_members(
     emitter = Emitter(access.listener, str(address))
     directory = Path(tempfile.gettempdir())
     with open_layers(address, wanted, directory, options, emitter, access) as image:
-        merger = Merger(keeps_dirlinks=options.keeps_dirlinks)
+        merger = Merger(options.limits.files, keeps_dirlinks=options.keeps_dirlinks)
         for layer in image.layers:
             read_layer(layer, merger, options.wanted, access.cancel)
     for file in limited(merger.files(), options):

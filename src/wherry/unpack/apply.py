@@ -32,6 +32,7 @@ _TYPES = {CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIF
 # Names of a layer that no file system takes.
 _NAME_ERRORS = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.ELOOP}
 _NO_XATTRS = {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENODATA}
+_NO_XATTRS |= {errno.ERANGE, errno.E2BIG}  # longer than any file system takes
 
 
 class UnpackLimits(Record):
@@ -91,13 +92,13 @@ class Applier:
         try:
             match operation:
                 case Make():
-                    self._count()
+                    self._count(path)
                     self._make(operation, self._directories.get(path[:-1]), layer)
                 case MakeDirectory():
-                    self._count()
+                    self._count(path)
                     os.mkdir(path[-1], 0o700, dir_fd=self._directories.get(path[:-1]))
                 case MakeLink():
-                    self._count()
+                    self._count(path)
                     self._make_link(path, operation.target)
                 case Remove():
                     self._remove(path)
@@ -117,10 +118,10 @@ class Applier:
             self._directories.forget(path)
             remove_tree(os.fsdecode(path[-1]), parent)
 
-    def _count(self) -> None:
+    def _count(self, path: Path) -> None:
         self._files_left -= 1
         if self._files_left < 0:
-            raise UnsafeArchive("the image has too many files", member="", hint="--max-files")
+            raise too_many_files(path)
 
     # Files
 
@@ -151,8 +152,8 @@ class Applier:
             _write_all(file, piece)
 
     def _write_sparse(self, entry: Entry, file: int, layer: LayerReader) -> None:
+        self._take_room(entry.size, entry)
         for extent in entry.extents or ():
-            self._take_room(extent.size, entry)
             os.lseek(file, extent.offset, os.SEEK_SET)
             for piece in layer.content(extent.size):
                 _write_all(file, piece)
@@ -161,11 +162,7 @@ class Applier:
     def _take_room(self, size: int, entry: Entry) -> None:
         self._bytes_left -= size
         if self._bytes_left < 0:
-            raise UnsafeArchive(
-                "the image has more content than is allowed",
-                member=shown(entry.name),
-                hint="--max-size",
-            )
+            raise too_much_content(entry)
 
     def _make_special(self, entry: Entry, name: bytes, parent: int) -> None:
         """Make a device or a fifo; an empty file in its place where that is forbidden."""
@@ -211,13 +208,21 @@ class Applier:
         owner = self._owners.of(attributes.uid, attributes.gid)
         if owner is not None and owner != self._usual_owner:
             os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
+        for key, value in attributes.xattrs.items():
+            path = b"/proc/self/fd/%d/%s" % (parent, name)
+            self._set_xattr(path, key, value, follow_symlinks=False)
         times = (attributes.mtime, attributes.mtime)
         os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
 
-    def _set_xattr(self, file: int | str, key: bytes, value: bytes) -> None:
+    def _set_xattr(
+        self, file: int | str | bytes, key: bytes, value: bytes, *, follow_symlinks: bool = True
+    ) -> None:
         try:
-            os.setxattr(file, key, value)
+            os.setxattr(file, key, value, follow_symlinks=follow_symlinks)
         except OSError as error:
+            if error.errno == errno.ENOSPC:  # some file systems have little room for them
+                text = f"no room for the extended attribute {shown(key)}"
+                raise OSError(errno.ENOSPC, text) from None
             if error.errno not in _NO_XATTRS:
                 raise
             self._warn(f"extended attributes {shown(key)} cannot be set: {error.strerror}")
@@ -233,6 +238,22 @@ class Applier:
                 if owner is not None:
                     os.chown(here, *owner)
                 os.fchmod(here, _IMPLIED_MODE)
+
+
+def too_many_files(path: Path) -> UnsafeArchive:
+    """Return the error for a file beyond the limit."""
+    return UnsafeArchive(
+        "the image has more files than is allowed",
+        member=shown(b"/".join(path)),
+        hint="--max-files",
+    )
+
+
+def too_much_content(entry: Entry) -> UnsafeArchive:
+    """Return the error for a file beyond the limit of bytes."""
+    return UnsafeArchive(
+        "the image has more content than is allowed", member=shown(entry.name), hint="--max-size"
+    )
 
 
 def _write_all(file: int, piece: memoryview) -> None:

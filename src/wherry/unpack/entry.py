@@ -13,7 +13,7 @@ FILE, DIRECTORY, SYMLINK, HARDLINK = "file", "directory", "symlink", "hardlink"
 CHARACTER, BLOCK_DEVICE, FIFO = "character device", "block device", "fifo"
 DEVICES = frozenset((CHARACTER, BLOCK_DEVICE))
 
-_NO_XATTRS: Mapping[bytes, bytes] = MappingProxyType({})
+NO_XATTRS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 class Extent(NamedTuple):
@@ -38,7 +38,7 @@ class Attributes(NamedTuple):
     uid: int
     gid: int
     mtime: int
-    xattrs: Mapping[bytes, bytes] = _NO_XATTRS
+    xattrs: Mapping[bytes, bytes] = NO_XATTRS
 
 
 class Entry(NamedTuple):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from wherry.unpack.apply import too_many_files
 from wherry.unpack.entry import DIRECTORY, HARDLINK, Attributes, Entry
-from wherry.unpack.plan import Make, Planner
+from wherry.unpack.plan import Make, Planner, Remove
 from wherry.unpack.tree import ROOT, Directory
 
 if TYPE_CHECKING:
@@ -34,9 +35,15 @@ class MergedFile(NamedTuple):
 
 
 class Merger:
-    """Merges the entries of layers, bottom first, without their content."""
+    """Merges the entries of layers, bottom first, without their content.
 
-    def __init__(self, *, keeps_dirlinks: bool = False) -> None:
+    Args:
+        max_files: The most files, directories and links that the layers may make.
+        keeps_dirlinks: As of `Planner`.
+    """
+
+    def __init__(self, max_files: int, *, keeps_dirlinks: bool = False) -> None:
+        self._files_left = max_files
         self._planner = Planner(keeps_dirlinks=keeps_dirlinks)
         self._entries: list[dict[int, tuple[Entry, int]]] = []
 
@@ -49,9 +56,15 @@ class Merger:
         """Add an entry; ``layer`` is at its content.
 
         Raises:
-            UnsafeArchive: The entry leads outside of the root, or cannot be carried out.
+            UnsafeArchive: The entry leads outside of the root, cannot be carried out, or is one
+                too many.
         """
         operations = self._planner.plan(entry)
+        for operation in operations:
+            if not isinstance(operation, Remove):
+                self._files_left -= 1
+                if self._files_left < 0:
+                    raise too_many_files(operation.path)
         if operations and isinstance(operations[-1], Make):
             self._entries[-1][self._planner.number] = entry, layer.position
 

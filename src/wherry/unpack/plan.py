@@ -100,16 +100,16 @@ class Planner:
         self._operations = operations
         self.number += 1
         above, _, last = entry.name.rpartition(b"/")
-        if last.startswith(_WHITEOUT):
-            self._apply_whiteout(above, last, entry)
-            return operations
-        parts = split(entry.name, entry.name) if not last or last in {b".", b".."} else None
-        if parts is not None:  # the name ends with a slash or dots
+        if not last or last in {b".", b".."}:  # the name ends with a slash or dots
+            parts = split(entry.name, entry.name)
             if not parts:
                 self._change_root(entry)
                 return operations
             above, last = b"/".join(parts[:-1]), parts[-1]
-        self._add(self._open(above, entry), last, entry)
+        if last.startswith(_WHITEOUT):
+            self._apply_whiteout(above, last, entry)
+        else:
+            self._add(self._open(above, entry), last, entry)
         return operations
 
     # Adding
@@ -145,7 +145,9 @@ class Planner:
     def _add_directory(self, parent: Place, path: Path, there: Node | None, entry: Entry) -> None:
         if self._keeps_dirlinks and isinstance(there, Symlink):
             reached = find(self.root, list(path), entry.name)
-            there = there if reached is None else reached.directory
+            if reached is not None:  # as umoci, without a change to the directory
+                reached.directory.layer = self._layer
+                return
         if not isinstance(there, Directory):
             self._remove(parent.directory, path, there)
             there = self._make_directory(parent.directory, path)
@@ -232,6 +234,9 @@ class Planner:
         todo = [place]
         while todo:
             here = todo.pop()
+            if here.directory.cleared == self._layer:
+                continue  # or many opaque whiteouts of one directory would take quadratic time
+            here.directory.cleared = self._layer
             for name, node in list(here.directory.children.items()):
                 if isinstance(node, Directory) and node.layer == self._layer:
                     todo.append(Place(node, (*here.path, name)))

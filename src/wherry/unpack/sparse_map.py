@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MAX_EXTENTS = 200_000  # of one file
 _BLOCK = 512
 _MAX_DIGITS = 19  # of a number of 64 bits
+_MAX_SIZE = 2**63 - 1  # of a file
 _SPARSE = b"GNU.sparse."
 # The old format: a map of extents, whether more blocks of it follow, and the size with holes.
 _OLD_MAP, _OLD_MORE, _OLD_SIZE = 386, 482, slice(483, 495)
@@ -72,7 +73,9 @@ def read_pax_map(
     else:
         text = extended.get(b"GNU.sparse.map", b"")
         numbers = [_decimal(each, name) for each in text.split(b",")] if text else []
-    pairs = zip(numbers[::2], numbers[1::2], strict=False)
+    if len(numbers) % 2:
+        raise _damaged(name)
+    pairs = zip(numbers[::2], numbers[1::2], strict=True)
     return name, real, _checked([Extent(*pair) for pair in pairs], real, stored, name)
 
 
@@ -96,6 +99,8 @@ def _map_in_content(layer: LayerReader, stored: int, name: bytes) -> list[int]:
 
 def _checked(extents: Sequence[Extent], size: int, stored: int, name: bytes) -> tuple[Extent, ...]:
     """Refuse extents that overlap, or that exceed the file or the stored content."""
+    if size > _MAX_SIZE:
+        raise _damaged(name)
     at = 0
     for extent in extents:
         if extent.offset < at or extent.offset + extent.size > size:

@@ -19,6 +19,7 @@ from wherry.unpack.entry import (
     FIFO,
     FILE,
     HARDLINK,
+    NO_XATTRS,
     SYMLINK,
     Attributes,
     Entry,
@@ -52,6 +53,9 @@ _XATTR = b"SCHILY.xattr."
 _REPEATED = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")  # version 0.0 of sparse files
 _SECONDS = re.compile(rb"(-?)([0-9]{1,18})(?:\.([0-9]*))?")
 _NANO = 10**9
+_MAX_INT64 = 2**63 - 1
+_MAX_ID = 2**32 - 2  # of an owner; the next number means no change (chown(2))
+_MAX_MAJOR, _MAX_MINOR = 2**12 - 1, 2**20 - 1  # of a device (Linux)
 
 
 def read_entries(layer: LayerReader) -> Iterator[Entry]:
@@ -82,11 +86,11 @@ def read_entries(layer: LayerReader) -> Iterator[Entry]:
                 extended.update(_merged(_records(content, layer)))
             continue
         entry, end = _entry(block, kind, extended, layer)
-        layer.member = entry.name
         content_end = layer.position + entry.stored
         yield entry
         layer.skip_to(max(content_end, end - BLOCK + 1))
         layer.read(max(0, end - layer.position))  # `umoci insert` does not pad its last file
+        layer.member = b""
         extended, room = {}, MAX_EXTENDED
     layer.drain()
 
@@ -110,21 +114,25 @@ def _entry(
     """Return an entry, and where its content ends in the layer."""
     name = extended.get(b"path") or _name(block)
     link = extended.get(b"linkpath") or block[157:257].partition(b"\0")[0]
+    layer.member = name
     found = _KINDS.get(kind)
     if found is None:
-        raise Unsupported(f"a member of the unknown type {kind!r}").within(shown(name))
-    if found is FILE and name.endswith(b"/"):
+        raise Unsupported(f"a member of the unknown type {shown(kind)!r}").within(shown(name))
+    if kind == b"\0" and name.endswith(b"/"):
         found = DIRECTORY  # of tars before POSIX
-    if b"\0" in name or b"\0" in link:
+    if b"\0" in name or b"\0" in link or b"\0" in extended.get(b"GNU.sparse.name", b""):
         raise UnsafeArchive("a name with a NUL", member=shown(name))
     attributes = _attributes(block, extended, layer)
     size = 0
-    if found in {FILE, DIRECTORY}:  # links and devices have no content, whatever they say
-        size = _decimal(extended, b"size", layer) if b"size" in extended else _size(block, layer)
+    if found is FILE:  # nothing else has content, whatever it says
+        size = _decimal(extended, b"size", layer) if extended.get(b"size") else _size(block, layer)
     end = layer.position + size + -size % BLOCK
     device = (0, 0)
     if found in {CHARACTER, BLOCK_DEVICE}:
-        device = (_number(block[329:337], layer), _number(block[337:345], layer))
+        device = (
+            _within(_number(block[329:337], layer), _MAX_MAJOR, "a major number", layer),
+            _within(_number(block[337:345], layer), _MAX_MINOR, "a minor number", layer),
+        )
     entry = Entry(name, found, attributes, size, size, link, device)
     if kind == b"S":
         real, extents = read_old_map(block, layer, size)
@@ -134,7 +142,7 @@ def _entry(
         name, real, extents = read_pax_map(extended, name, layer, size)
         size -= layer.position - start
     else:
-        return entry if found is not DIRECTORY else entry._replace(size=0, stored=0), end
+        return entry, end
     return entry._replace(name=name, size=real, stored=size, extents=extents), end
 
 
@@ -149,31 +157,39 @@ def _name(block: bytes) -> bytes:
 
 
 def _size(block: bytes, layer: LayerReader) -> int:
-    size = _number(block[124:136], layer)
-    if size < 0:
-        raise _damaged("a size below 0", layer)
-    return size
+    return _within(_number(block[124:136], layer), _MAX_INT64, "a size", layer)
 
 
 def _attributes(block: bytes, extended: dict[bytes, bytes], layer: LayerReader) -> Attributes:
     mode = _number(block[100:108], layer) & 0o7777
-    if not extended:
-        return Attributes(
-            mode,
-            _number(block[108:116], layer),
-            _number(block[116:124], layer),
-            _number(block[136:148], layer) * _NANO,
-        )
-    uid, gid = (
-        _decimal(extended, key, layer) if key in extended else _number(field, layer)
-        for key, field in ((b"uid", block[108:116]), (b"gid", block[116:124]))
-    )
-    mtime = extended.get(b"mtime")
-    time = _number(block[136:148], layer) * _NANO if mtime is None else _time(mtime, layer)
-    xattrs = {
-        key[len(_XATTR) :]: value for key, value in extended.items() if key.startswith(_XATTR)
-    }
+    uid = _number(block[108:116], layer)
+    gid = _number(block[116:124], layer)
+    seconds = _number(block[136:148], layer)
+    if not -_MAX_INT64 <= seconds <= _MAX_INT64:
+        raise _damaged(f"mtime is {seconds}", layer)
+    time, xattrs = seconds * _NANO, NO_XATTRS
+    if extended:  # an empty value leaves what the header has
+        uid = _decimal(extended, b"uid", layer) if extended.get(b"uid") else uid
+        gid = _decimal(extended, b"gid", layer) if extended.get(b"gid") else gid
+        mtime = extended.get(b"mtime")
+        time = _time(mtime, layer) if mtime else time
+        xattrs = _xattrs(extended, layer)
+    if not (0 <= uid <= _MAX_ID and 0 <= gid <= _MAX_ID):
+        raise _damaged(f"the owner is {uid}:{gid}", layer)
     return Attributes(mode, uid, gid, time, xattrs)
+
+
+def _xattrs(extended: dict[bytes, bytes], layer: LayerReader) -> dict[bytes, bytes]:
+    found = {key[len(_XATTR) :]: value for key, value in extended.items() if key.startswith(_XATTR)}
+    if any(b"\0" in key or not key for key in found):
+        raise _damaged("the name of an extended attribute is empty or has a NUL", layer)
+    return found
+
+
+def _within(number: int, most: int, what: str, layer: LayerReader) -> int:
+    if not 0 <= number <= most:
+        raise _damaged(f"{what} of {number}", layer)
+    return number
 
 
 def _number(field: bytes, layer: LayerReader) -> int:
@@ -247,8 +263,9 @@ def _merged(records: Iterator[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 def _damaged(message: str, layer: LayerReader) -> IntegrityError:
-    return IntegrityError(
+    error = IntegrityError(
         f"the layer is damaged: {message}",
         expected="a tar archive",
         actual=f"{message}, before byte {layer.position}",
     )
+    return error.within(shown(layer.member)) if layer.member else error

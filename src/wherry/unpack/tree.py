@@ -26,14 +26,16 @@ class Directory:
     Attributes:
         children: What is in it, by name.
         layer: The number of the last layer that wrote it or something below it.
+        cleared: The number of the last layer that removed what lower ones have in it.
         attributes: None if no layer has an entry for it.
     """
 
-    __slots__ = ("attributes", "children", "layer")
+    __slots__ = ("attributes", "children", "cleared", "layer")
 
     def __init__(self, layer: int) -> None:
         self.children: dict[bytes, Node] = {}
         self.layer = layer
+        self.cleared = 0
         self.attributes: Attributes | None = None
 
 
