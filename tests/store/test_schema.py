@@ -300,6 +300,20 @@ def test_files_that_root_creates_belong_to_the_owner(
 
 
 @as_root
+@pytest.mark.usefixtures("environment")
+def test_a_directory_that_root_has_just_made_is_given_to_the_owner(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    path.mkdir()
+    os.chown(path, NOBODY, NOBODY)
+    for content in (b"x", b"y"):
+        with library.Store(path) as store, library.Client(store=store) as client:
+            client.import_(io.BytesIO(tar_layer({"a": content})), "mine:1")
+        assert [each for each in path.rglob("*") if each.stat().st_uid != NOBODY] == []
+        # As if another thread were between the two system calls that make a directory.
+        os.chown(path / "blobs" / "sha256", 0, 0)
+
+
+@as_root
 @pytest.mark.parametrize("planted", ["wherry.lock", "names.new", "names.lock"])
 def test_root_does_not_follow_links_in_a_store(
     client: library.Client, store: library.Store, tmp_path: Path, planted: str

@@ -102,6 +102,8 @@ class Directory:
                     if error.errno in {errno.ENOTDIR, errno.ELOOP}:
                         raise unsafe(self.where(name), kind_of(self.stat(name))) from None
                     raise
+            if make and os.fstat(descriptor).st_uid == 0:  # perhaps made a moment ago
+                self.set_owner(descriptor)
             opened = Directory(self.where(name), descriptor, private=private)
             self._check_owner(opened.path, opened.status)
             check_mode(opened)
