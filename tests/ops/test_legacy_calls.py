@@ -124,6 +124,8 @@ def test_a_digest_is_never_looked_for_by_v1(
         getattr(client, call)(f"{registry.host}/acme/app:t@{sha256(b'other')}", *more)
     assert not asked_v1(registry)
     assert "--legacy" not in caught.value.hint
+    advises = call != "copy"  # which asks for a digest only when it is planned
+    assert ("name a tag: version 1 has no digests" in caught.value.hint) == advises
 
 
 def test_a_cancelled_call_does_not_go_on_to_v1(

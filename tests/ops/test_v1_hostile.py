@@ -196,7 +196,7 @@ def test_a_tag_that_moves(registry: FakeV1Registry, store: wherry.Store) -> None
 @pytest.mark.parametrize("answer", [b'"not an id"', b"[]", b'"' + b"a" * 63 + b'"'])
 def test_a_tag_without_an_id(registry: FakeV1Registry, store: wherry.Store, answer: bytes) -> None:
     registry.inject(Fault(FixedReply(200, {"Content-Type": PLAIN}, answer), path="/tags/t"))
-    refusal(registry, store, InvalidDocument, "id")
+    refusal(registry, store, InvalidDocument, "not an image id|expected a string")
 
 
 def test_an_id_that_changes(registry: FakeV1Registry, store: wherry.Store) -> None:

@@ -255,7 +255,7 @@ def test_a_copy_cannot_be_planned(registry: FakeV1Registry, repository: V1Reposi
     error = unplannable_v1_copy(repository, name(repository))
     assert isinstance(error, Unsupported)
     size = sum(len(each.layer) for each in IMAGE.layers)
-    assert f"digests of 3 layers, {size} B are known only when" in str(error)
+    assert f"digests of 3 layers ({size} B) are known only when" in str(error)
     assert f"wherry pull --legacy {repository.label}:t" in error.hint
     assert fetched(registry, "layer") == []
     with pytest.raises(NotFound):

@@ -56,7 +56,7 @@ def test_ping(standalone: str, version: str, body: bytes, found: Ping) -> None:
 def test_list() -> None:
     for body in (b"[]", b"null", raw([{"id": A}, {"id": 7}, 1])):
         check_list(body)
-    with pytest.raises(InvalidDocument, match="the list of images is an object, expected an array"):
+    with pytest.raises(InvalidDocument, match="the answer is an object, expected an array"):
         check_list(b"{}")
 
 
@@ -73,13 +73,8 @@ class TestTags:
         with pytest.raises(InvalidDocument, match=r"is not an image id|, expected a string"):
             read_tag(raw(value))
 
-    @pytest.mark.parametrize("tag", ["", "a/b", "../x", "-a", "a b", "t" * 129, "t\n", "é"])
-    def test_no_tags(self, tag: str) -> None:
-        with pytest.raises(InvalidDocument, match="is not a tag"):
-            read_tags(raw({tag: A}))
-
     def test_no_map(self) -> None:
-        with pytest.raises(InvalidDocument, match="the tag list is an array, expected an object"):
+        with pytest.raises(InvalidDocument, match="the answer is an array, expected an object"):
             read_tags(raw([A]))
 
 
@@ -97,8 +92,8 @@ class TestAncestry:
             ([B, A], f"it begins with {B}, not with the image"),
             ([A, B, A], rf"\[2\]: {A} is its own ancestor"),
             ([A, B, B], rf"\[2\]: {B} is its own ancestor"),
-            ({A: B}, "the ancestry is an object, expected an array"),
-            (A, "the ancestry is a string, expected an array"),
+            ({A: B}, "the answer is an object, expected an array"),
+            (A, "the answer is a string, expected an array"),
             ([A] * (MAX_ANCESTRY + 1), "it has over 1,000 images"),
             *(([A, value], r"\[1\]: .* is not an image id") for value in NO_IDS),
         ],

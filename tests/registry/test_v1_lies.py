@@ -187,9 +187,11 @@ def test_answers_of_many_values(legacy: Open, registry: FakeV1Registry, values: 
     body = (values + "0," * 600_000).encode()
     registry.inject(Fault(Replace(body), path=r"images$|tags$"))
     found = legacy(f"{registry.host}/acme/app")
-    with pytest.raises(InvalidDocument, match="the list of images has over 500,000 values"):
+    with pytest.raises(
+        InvalidDocument, match="the list of images: the answer has over 500,000 values"
+    ):
         found.connect()
-    with pytest.raises(InvalidDocument, match="the tag list has over 500,000 values"):
+    with pytest.raises(InvalidDocument, match="the tag list: the answer has over 500,000 values"):
         found.tags()
     assert found.pauses == []
 
@@ -233,7 +235,12 @@ def test_a_redirect_that_answers_as_an_index(legacy: Open, registry: FakeV1Regis
     [
         ("_ping", "Set-Cookie", "a=" + "x" * 2**20, "the head of its answer is over 256 KiB"),
         ("_ping", "Set-Cookie", "a=" + "x" * 5000, "sets a cookie of over 4 KiB"),
-        ("images$", "X-Docker-Token", "x" * 20_000, "its token is not text of at most 16 KiB"),
+        (
+            "images$",
+            "X-Docker-Token",
+            "x" * 20_000,
+            "the registry's token is not text of at most 16 KiB",
+        ),
         ("images$", "X-Docker-Endpoints", "a b", "names 'a b', which is not host"),
         ("images$", "X-Docker-Endpoints", "h.example", "asked in plain http"),
     ],

@@ -125,6 +125,15 @@ def test_shared_images_are_fetched_once(legacy: Open, registry: FakeV1Registry) 
     assert sum("/json" in path for path in paths(registry)) == 5
 
 
+def test_invalid_tags_are_left_out_with_a_warning(legacy: Open, registry: FakeV1Registry) -> None:
+    """Old registries took any text as a tag."""
+    registry.tags["acme/app"] |= dict.fromkeys(["a/b", "", "-a", "t\n"], IMAGE.id)
+    found = legacy(f"{registry.host}/acme/app")
+    assert found.tags() == dict.fromkeys(["1", "latest"], IMAGE.id)
+    (warning,) = found.warnings
+    assert "4 of the tags listed are not valid tags and are left out (such as 'a/b')" in warning
+
+
 def test_single_names_are_those_of_library_for_tags(legacy: Open) -> None:
     with FakeV1Registry() as registry:
         registry.add_image("app", IMAGE, "t")

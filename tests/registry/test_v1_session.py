@@ -202,7 +202,9 @@ class TestTokens:
         with serving() as registry:
             registry.inject(Fault(SetHeader("X-Docker-Token", token), path="images$"))
             found = legacy(f"{registry.host}/acme/app")
-            with pytest.raises(NetworkError, match="its token is not text of at most 16 KiB"):
+            with pytest.raises(
+                NetworkError, match="the registry's token is not text of at most 16 KiB"
+            ):
                 found.connect()
             assert found.pauses == []
 
@@ -293,6 +295,13 @@ class TestEndpoints:
             server.inject(Fault(FixedReply(404), path="tags"))
             with pytest.raises(WherryError, match="not found"):  # of those that answered
                 found.resolve("1")
+
+    def test_an_error_of_one_tells_which_index_names_it(self, legacy: Open) -> None:
+        with index_and_endpoint() as (index, _):
+            index.endpoints = [f"127.0.0.1:{refused_port()}"]
+            with pytest.raises(NetworkError, match="connection refused") as caught:
+                read_all(legacy(f"{index.host}/acme/app", credentials=ANN))
+        assert caught.value.hint == f"{index.host} names it as an endpoint for images"
 
     def test_the_index_itself_by_its_default_port(self, legacy: Open, certificates: Files) -> None:
         with serving(tls=certificates[1:], users=USERS) as registry:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.content.events import Event
     from wherry.model.reference import Reference
+    from wherry.registry.hosts import Endpoint
     from wherry.registry.session import Session
     from wherry.registry.v1_repository import V1Repository
 
@@ -47,14 +48,7 @@ def open_v1(
         WherryError: v1 is not allowed after ``error``, which is raised again, with a hint if v1
             could have helped. Or v1 has failed too; then the error that matters more is raised.
     """
-    # v1 has no digests.
-    if reference.digest is not None or not may_go_on(error, served=served):
-        raise error
-    allowed = [endpoint for endpoint in session.hosts.endpoints(reference) if endpoint.legacy]
-    if not allowed:
-        if advises:
-            advise(error, reference.domain)
-        raise error
+    allowed = _allowed_endpoints(session, reference, error, served=served, advises=advises)
     from wherry.registry.v1_repository import V1Repository
 
     emitter = Emitter(listener, reference.familiar)
@@ -74,6 +68,24 @@ def open_v1(
         raise choose_error(error, other) from None
     emitter.warn(WARNING)
     return repository
+
+
+def _allowed_endpoints(
+    session: Session, reference: Reference, error: WherryError, *, served: bool, advises: bool
+) -> list[Endpoint]:
+    """Return the endpoints that may be asked by v1; raises ``error`` if there are none."""
+    if not may_go_on(error, served=served):
+        raise error
+    allowed = [endpoint for endpoint in session.hosts.endpoints(reference) if endpoint.legacy]
+    if reference.digest is not None:
+        if allowed:
+            _advise_a_tag(error, reference.domain)
+        raise error
+    if not allowed:
+        if advises:
+            advise(error, reference.domain)
+        raise error
+    return allowed
 
 
 def without_v1(
@@ -100,5 +112,15 @@ def without_v1(
 def advise(error: WherryError, host: str) -> None:
     """Add how to allow v1 to the hint of an error, if that may help."""
     if may_help(error, host):
-        advice = f"if {host} is a legacy registry (protocol version 1): --legacy"
-        error.hint = "\n".join(filter(None, (error.hint, advice)))
+        _add_hint(error, f"if {host} is a legacy registry (protocol version 1): --legacy")
+
+
+def _advise_a_tag(error: WherryError, host: str) -> None:
+    """Add to the hint of an error about a digest that v1, which is allowed, has no digests."""
+    if may_help(error, host):
+        advice = f"if {host} is a legacy registry, name a tag: version 1 has no digests"
+        _add_hint(error, advice)
+
+
+def _add_hint(error: WherryError, advice: str) -> None:
+    error.hint = "\n".join(filter(None, (error.hint, advice)))

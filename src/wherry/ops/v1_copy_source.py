@@ -89,12 +89,12 @@ def unplannable_v1_copy(repository: V1Repository, reference: Reference) -> Unsup
     tag = reference.with_default_tag().tag or ""
     chain = repository.chain(repository.resolve(tag))
     sizes = [image.size for image in chain if image.size is not None]
-    known = f", {quantity.size(sum(sizes))}" if len(sizes) == len(chain) else ""
+    known = f" ({quantity.size(sum(sizes))})" if len(sizes) == len(chain) else ""
     error = Unsupported(
         f"{reference.domain} speaks only the legacy v1 protocol: the digests of "
         f"{quantity.count(len(chain), 'layer')}{known} are known only when they have arrived",
-        hint=f"to plan it: wherry pull --legacy {reference.familiar}\n"
-        f"then copy store:{reference.familiar}",
+        hint="a copy from the store can be planned: first "
+        f"wherry pull --legacy {reference.familiar}",
     )
     error.within(reference.familiar)
     return error

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from wherry.content.events import Status
-from wherry.errors import InvalidDocument, InvalidReference, PlatformMismatch, WherryError
+from wherry.errors import InvalidDocument, PlatformMismatch, WherryError
 from wherry.model.config import chain_ids, parse_config
 from wherry.model.descriptor import Descriptor
 from wherry.model.platform import HOST_SYSTEM
@@ -150,8 +150,8 @@ class _V1Pull:
             try:
                 yield self.pull(self._reference.with_tag(tag), image_id)
                 found = True
-            except (InvalidReference, PlatformMismatch) as error:
-                if isinstance(error, PlatformMismatch) and self._options.strict:
+            except PlatformMismatch as error:
+                if self._options.strict:
                     raise
                 skipped.add(error)
                 self._emitter.warn(f"{tag}: {error.message}; skipped")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ from wherry.registry.list_page import MAX_TAG
 from wherry.registry.pager import Page, Pager
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from wherry.content.cancel import CancelToken
     from wherry.registry.failover import EndpointGroup
@@ -23,19 +24,24 @@ _PAGE_STEP = 50  # registries' default page sizes are multiples of this
 
 
 def list_tags(endpoints: EndpointGroup, name: str, cancel: CancelToken) -> Iterator[str]:
-    """Yield all tags of the repository ``name``, page by page.
+    """Yield all tags of the repository ``name``, page by page."""
+    listed = itertools.chain.from_iterable(_tag_pages(endpoints, name, cancel))
+    return valid_tags(listed, name, endpoints.warn)
+
+
+def valid_tags(listed: Iterable[str], name: str, warn: Callable[[str], None]) -> Iterator[str]:
+    """Yield the valid tags of those that are listed for the repository ``name``.
 
     Some registries list digests and empty strings as tags. These are left out with a warning.
     """
     invalid, example = 0, ""
-    for page in _tag_pages(endpoints, name, cancel):
-        for tag in page:
-            if is_tag(tag):
-                yield tag
-            else:
-                invalid, example = invalid + 1, example if invalid else tag
+    for tag in listed:
+        if is_tag(tag):
+            yield tag
+        else:
+            invalid, example = invalid + 1, example if invalid else tag
     if invalid:
-        endpoints.warn(
+        warn(
             f"{name}: {invalid:,} of the tags listed are not valid tags and are "
             f"left out (such as {example[:_SHOWN]!a})"
         )

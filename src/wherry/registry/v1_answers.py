@@ -14,7 +14,6 @@ from wherry.errors import IntegrityError, InvalidDocument
 from wherry.model import v1
 from wherry.model.gostruct import Field, Kind, decode
 from wherry.model.record import Record
-from wherry.model.reference import is_tag
 from wherry.model.strict_json import check_values, kind_name
 from wherry.registry.pager import MAX_LISTED
 from wherry.registry.server_text import one_line
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_ANCESTRY = 1000  # images of one chain; engines stack at most 127 layers
 MAX_ENDPOINTS = 16  # addresses in X-Docker-Endpoints that are used
+_ANSWER = "the answer"  # in messages, after the place that was requested
 _SHOWN = 80  # characters of an invalid value that a message shows
 _LINKS = (Field("id", Kind.STRING), Field("parent", Kind.STRING))
 _SIZE = re.compile(r"[0-9]{1,18}")
@@ -79,18 +79,18 @@ def _lenient_object(body: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def load_answer(raw: bytes, what: str) -> Any:
+def load_answer(raw: bytes) -> Any:
     """Parse the JSON of an answer.
 
     Raises:
         InvalidDocument: It has too many values, or does not parse. The latter error is transient:
             the answer may have been damaged on the way.
     """
-    check_values(raw, what, MAX_LISTED)
+    check_values(raw, _ANSWER, MAX_LISTED)
     try:
         return json.loads(raw, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
-        error = InvalidDocument(f"{what} is not JSON")
+        error = InvalidDocument(f"{_ANSWER} is not JSON")
         error.transient = True
         raise error from None
 
@@ -104,25 +104,24 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def check_list(raw: bytes) -> None:
     """Raise `InvalidDocument` unless a body is a list of images; its entries are not used."""
-    what = "the list of images"
-    _expect(load_answer(raw, what), list, what, "an array")
+    _expect(load_answer(raw), list, "an array")
 
 
 def read_tags(raw: bytes) -> dict[str, str]:
-    """Return the image id of each tag; raises `InvalidDocument` for tags and ids that are none."""
-    what = "the tag list"
-    found: dict[str, str] = _expect(load_answer(raw, what), dict, what, "an object")
+    """Return the image id of each name in a tag list; the names may be no valid tags.
+
+    Raises:
+        InvalidDocument: An id is invalid.
+    """
+    found: dict[str, str] = _expect(load_answer(raw), dict, "an object")
     for tag, value in found.items():
-        if not is_tag(tag):
-            raise InvalidDocument(f"{tag[:_SHOWN]!a} is not a tag")
-        _check_id(value, tag)
+        _check_id(value, ascii(tag[:_SHOWN])[1:-1])
     return found
 
 
 def read_tag(raw: bytes) -> str:
     """Return the image id of one tag; raises `InvalidDocument`."""
-    what = "the image id of the tag"
-    return _check_id(_expect(load_answer(raw, what), str, what, "a string"))
+    return _check_id(_expect(load_answer(raw), str, "a string"))
 
 
 def read_ancestry(raw: bytes, image_id: str) -> tuple[str, ...]:
@@ -132,8 +131,7 @@ def read_ancestry(raw: bytes, image_id: str) -> tuple[str, ...]:
         InvalidDocument: The list is no list of ids, repeats an id, is too long or belongs to
             another image.
     """
-    what = "the ancestry"
-    found = _expect(load_answer(raw, what), list, what, "an array")
+    found = _expect(load_answer(raw), list, "an array")
     if len(found) > MAX_ANCESTRY:
         raise InvalidDocument(f"it has over {MAX_ANCESTRY:,} images")
     seen: set[str] = set()
@@ -163,7 +161,7 @@ def read_image(raw: bytes, size: str, image_id: str) -> V1Image:
     try:
         fields = decode(_LINKS, v1.load(raw))
     except InvalidDocument:
-        load_answer(raw, "the version 1 JSON")  # damaged JSON is another error
+        load_answer(raw)  # damaged JSON is another error
         raise
     found = fields.get("id", "")
     if found != image_id:
@@ -204,12 +202,12 @@ def read_endpoints(values: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _expect(value: Any, kind: type, what: str, name: str) -> Any:
+def _expect(value: Any, kind: type, name: str) -> Any:
     """Return a value of ``kind``; null is an empty one, as in Go."""
     if value is None:
         return kind()
     if not isinstance(value, kind):
-        raise InvalidDocument(f"{what} is {kind_name(value)}, expected {name}")
+        raise InvalidDocument(f"{_ANSWER} is {kind_name(value)}, expected {name}")
     return value
 
 

@@ -79,7 +79,7 @@ class V1Api:
             check_list(self._read(response, MAX_LIST, "a list of images"))
 
     def get_tags(self, cancel: CancelToken) -> dict[str, str]:
-        """Fetch all tags and the image id of each."""
+        """Fetch the tag list: the image id of each name."""
         response = self._get(self._tags_path, cancel)
         check_status(response, (self._name,), self.endpoint.name)
         with _placed((self._name, "the tag list")):

@@ -11,6 +11,7 @@ from wherry.content.retry import run
 from wherry.content.scheduler import run_tasks
 from wherry.errors import Cancelled, NetworkError, RateLimited, RegistryError, WherryError
 from wherry.registry.cache import LruCache
+from wherry.registry.tag_list import valid_tags
 from wherry.registry.v1_answers import Ping, check_parents
 from wherry.registry.v1_api import V1Api
 from wherry.registry.v1_layers import V1Layers
@@ -97,13 +98,14 @@ class V1Repository:
         self._run(lambda: index.get_list(self._cancel))
 
     def tags(self) -> dict[str, str]:
-        """Return the image id of each tag.
+        """Return the image id of each valid tag; others are left out with a warning.
 
         Raises:
             NotFound: The registry has no such repository.
-            InvalidDocument: A tag or an id is invalid.
+            InvalidDocument: An id is invalid.
         """
-        return self._ask_registry(lambda api: api.get_tags(self._cancel))
+        found = self._ask_registry(lambda api: api.get_tags(self._cancel))
+        return {tag: found[tag] for tag in valid_tags(found, self.label, self._warn)}
 
     def resolve(self, tag: str) -> str:
         """Return the image id of a tag; raises `NotFound`."""

@@ -166,7 +166,9 @@ class V1Session:
         # Some registries repeat the scheme, which engines then send twice.
         token = ",".join(response.headers("X-Docker-Token")).removeprefix("Token ").strip()
         if len(token) > MAX_TOKEN or not (token.isascii() and token.isprintable()):
-            raise self._problem(f"its token is not text of at most {MAX_TOKEN >> 10} KiB")
+            raise self._problem(
+                f"the registry's token is not text of at most {MAX_TOKEN >> 10} KiB"
+            )
         return Secret(f"Token {token}") if token else None
 
     def _send_with_renewed_token(
@@ -225,7 +227,7 @@ class V1Session:
         found = self._session.hosts.host(host)
         if self.index.tls.verify and scheme not in found.schemes:
             raise self._problem(
-                f"it names an endpoint that would be asked in plain http ({url})",
+                f"the registry names an endpoint that would be asked in plain http ({url})",
                 "to ask it nevertheless: --insecure",
             )
         name = origin(url)[1] or ""
@@ -298,6 +300,11 @@ class V1Session:
             response = self._session.send_as_is(endpoint, call, cancel)
         except PrivateHost:
             raise self._private(f"{endpoint.schemes[0]}://{endpoint.host}") from None
+        except NetworkError as error:
+            if endpoint in self.endpoints and endpoint != self.index:
+                source = f"{self.index.name} names it as an endpoint for images"
+                error.hint = "\n".join(filter(None, (error.hint, source)))
+            raise
         if _is_from(response, endpoint):
             try:
                 cookies.update(response.headers("Set-Cookie"))
@@ -316,8 +323,8 @@ class V1Session:
 
     def _private(self, url: str) -> NetworkError:
         return self._problem(
-            f"it names an endpoint in a private network ({url}), and has a public address; "
-            "nothing was sent there",
+            f"the registry names an endpoint in a private network ({url}), and has a public "
+            "address; nothing was sent there",
             "to ask it nevertheless: --insecure",
         )
 
