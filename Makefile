@@ -59,7 +59,7 @@ attack:
 # make fuzz ARGS="--seconds 600 --target archives"
 fuzz:
 	@scripts/setup
-	$(BIN)/python tests/fuzz/run.py $(ARGS)
+	PYTHONPATH=tests/helpers $(BIN)/python tests/fuzz/run.py $(ARGS)
 
 long:
 	@scripts/setup peers

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import targets
+from trees import LAYERS, member, tar, tree_layers
 from wherry import Client
 from wherry.testing import build_image, build_schema1, compress, tar_layer
 from wherry.testing.archives import docker_files, flat_files, layout_files
@@ -191,6 +192,19 @@ def _trees() -> list[bytes]:
     return [*trees, layer, *(compress(layer, how) for how in ("gzip", "zstd"))]
 
 
+def _layer_stacks() -> list[bytes]:
+    odd = tree_layers()
+    sparse = [
+        {"GNU.sparse.map": "0,4,8,4", "GNU.sparse.size": "16", "GNU.sparse.name": "s"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "16"},
+    ]
+    holes = tar(
+        (member("a", pax_headers=sparse[0]), b"x" * 8),
+        (member("b", pax_headers=sparse[1]), b"2\n0\n4\n8\n4\n".ljust(512, b"\0") + b"x" * 8),
+    )
+    return [targets.BREAK.join(LAYERS), targets.BREAK.join(odd), odd[0], holes, *_trees()]
+
+
 def seeds(target: str) -> Sequence[bytes]:
     """Return the valid inputs of a target."""
     pair = base64.b64encode(b"u:p").decode()
@@ -248,6 +262,7 @@ def seeds(target: str) -> Sequence[bytes]:
         ],
         "archives": _archives,
         "imports": _trees,
+        "layers": _layer_stacks,
         "arguments": [
             b"images\n--filter\nreference=a*\n--format\n{{.ID}}",
             b"show\n--format\n{{json .Config}}\nalpine",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import conversions
+import exported_trees
 from wherry import Client
 from wherry.cli import messages, outcome, printable
 from wherry.cli.inspect_template import FormatTemplate
@@ -348,6 +349,14 @@ def imports(data: bytes) -> bool:
     return command("import", str(home().put("tree.tar", data)), "fuzz/tree:1")
 
 
+def layers(data: bytes) -> None:
+    """Unpack layers, and compare the tree with that of their export."""
+    found = [exported_trees.with_checksums(each) for each in data.split(BREAK)][:4]
+    differences = exported_trees.unpack_and_export(found, home().path / "layers")
+    if differences:
+        raise Finding("\n".join(differences))
+
+
 def layouts(data: bytes) -> bool:
     """Read a layout and a flat directory whose documents are the input's parts."""
     index, manifest, config, *_ = [*data.split(BREAK), b"", b"", b""]
@@ -531,6 +540,7 @@ COMMANDS: dict[str, Callable[[bytes], object]] = {
     "names_copies": names_copies,
     "archives": archives,
     "imports": imports,
+    "layers": layers,
     "layouts": layouts,
     "written_layouts": written_layouts,
     "pull": _against_server("pull", "-q", "HOST/app:t"),

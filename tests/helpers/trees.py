@@ -43,7 +43,7 @@ def describe(root: Path) -> dict[bytes, tuple[object, ...]]:
         if stat.S_ISLNK(about.st_mode):
             content = os.fsencode(path.readlink())
         elif stat.S_ISREG(about.st_mode):
-            content = path.read_bytes()
+            content = path.read_bytes() if os.access(path, os.R_OK) else b""
         xattrs = {
             key: os.getxattr(path, key, follow_symlinks=False)
             for key in os.listxattr(path, follow_symlinks=False)
@@ -184,7 +184,7 @@ def tree_layers() -> list[bytes]:
         member("swapped", tarfile.SYMTYPE, linkname="target"),
         (member("swapped/b", mode=0o600), b"b"),
         member("closed/.wh.f"),
-        (member("closed/g", mode=0), b"g"),
+        (member("closed/g", mode=0o400), b"g"),
         member(".wh.hidden", directory),
         member(
             "hard",

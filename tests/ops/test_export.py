@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from exported_trees import unpack_and_export
 from trees import LAYERS, describe, member, tar
 from wherry.errors import IntegrityError, NotFound, UnsafeArchive
 from wherry.testing import build_image, layout_files, tar_layer, write_files
@@ -41,6 +45,32 @@ def test_tar_makes_the_tree_that_unpack_makes(client: Client, layout: str, tmp_p
     for name in (b"", b"/run"):  # without an entry: the time is that of unpacking, or 1970
         assert ours.pop(name)[:3] == theirs.pop(name)[:3]
     assert ours == theirs
+
+
+NAMES = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3).map("/".join)
+KINDS = (tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE)
+MEMBERS = st.builds(
+    member,
+    st.one_of(NAMES, NAMES.map(lambda name: f"{name}/.wh.a"), st.just("b/.wh..wh..opq")),
+    st.sampled_from((*KINDS, *KINDS[:2])),
+    linkname=st.one_of(NAMES, st.sampled_from(["..", "/b", "../c"])),
+    mode=st.sampled_from([0o755, 0o4711, 0o1777, 0o500]),
+    mtime=st.integers(-2, 10**9),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(MEMBERS, max_size=8), min_size=1, max_size=3))
+def test_the_export_of_any_layers_gives_their_tree(
+    tmp_path_factory: pytest.TempPathFactory, layers: list[list[tarfile.TarInfo]]
+) -> None:
+    contents = [
+        tar(*((each, each.name.encode()) if each.isreg() else each for each in layer))
+        for layer in layers
+    ]
+    place = tmp_path_factory.mktemp("trees", numbered=True)
+    with contextlib.suppress(UnsafeArchive):
+        assert unpack_and_export(contents, place) == []
 
 
 def test_members_are_sorted_and_links_come_last(client: Client, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -144,6 +145,23 @@ def test_a_failed_replacement_leaves_the_old_directory(client: Client, tmp_path:
         client.unpack(f"oci:{tmp_path / 'layout'}:x", root, replace=True)
     assert [each.name for each in root.parent.iterdir()] == ["root"]
     assert [each.name for each in root.iterdir()] == ["own"]
+
+
+def test_a_tree_that_is_closed_to_its_owner_is_replaced(client: Client, tmp_path: Path) -> None:
+    layer = tar(
+        member(".", tarfile.DIRTYPE, mode=0),
+        member("a", tarfile.DIRTYPE, mode=0),
+        member("a/b", tarfile.DIRTYPE, mode=0o111),
+        member("a/b/c"),
+    )
+    write_files(tmp_path / "layout", layout_files({"x": build_image([layer])}))
+    root = tmp_path / "place" / "root"
+    root.parent.mkdir()
+    for _ in range(2):
+        client.unpack(f"oci:{tmp_path / 'layout'}:x", root, replace=True)
+        assert [each.name for each in root.parent.iterdir()] == ["root"]
+    for closed in (root, root / "a", root / "a" / "b"):
+        closed.chmod(0o700)  # or pytest could not remove it
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])

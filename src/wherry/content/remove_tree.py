@@ -7,6 +7,7 @@ import os
 from typing import NamedTuple
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PATH = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class _Level(NamedTuple):
@@ -30,7 +31,7 @@ def remove_tree(name: str, parent: int) -> None:
     Raises:
         OSError: Something cannot be removed, or another process moves directories.
     """
-    here = os.open(name, _FLAGS, dir_fd=parent)
+    here = _open(name, parent)
     levels = [_Level(name, _identity(here), [])]
     try:
         levels[0].left.extend(_empty(here))
@@ -38,7 +39,7 @@ def remove_tree(name: str, parent: int) -> None:
             level = levels[-1]
             if level.left:
                 below = level.left.pop()
-                here = _replace(here, os.open(below, _FLAGS, dir_fd=here))
+                here = _replace(here, _open(below, here))
                 levels.append(_Level(below, _identity(here), _empty(here)))
                 continue
             levels.pop()
@@ -51,6 +52,20 @@ def remove_tree(name: str, parent: int) -> None:
     finally:
         os.close(here)
     os.rmdir(name, dir_fd=parent)
+
+
+def _open(name: str, parent: int) -> int:
+    """Open a directory; the owner may have forbidden it to himself."""
+    try:
+        return os.open(name, _FLAGS, dir_fd=parent)
+    except PermissionError:
+        found = os.open(name, _PATH, dir_fd=parent)
+    try:
+        link = f"/proc/self/fd/{found}"
+        os.chmod(link, 0o700)  # noqa: PTH101 - a string
+        return os.open(link, _FLAGS & ~os.O_NOFOLLOW)
+    finally:
+        os.close(found)
 
 
 def _replace(old: int, new: int) -> int:
