@@ -87,6 +87,7 @@ RULES = {
     "attestations": FLAG,
     "before": _IMAGE,
     "bundle": FLAG,
+    "cache": choice("copy", "link"),
     "cancel": Rule("a wherry.CancelToken", lambda value: isinstance(value, wherry.CancelToken)),
     "changes": _TEXTS,
     "compression": TEXT,

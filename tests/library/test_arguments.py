@@ -68,6 +68,7 @@ for names, values in (
     ("max_files max_size", [*NUMBERS, 1.5]),
     ("on_event on_failure on_progress on_request on_warning", [5, "print"]),
     ("digest", [5, b"sha256:", ["sha256:"]]),
+    ("cache", [5, True, "all"]),
 ):
     WRONG |= dict.fromkeys(names.split(), values)
 # Good values of the parameters that have to be given.

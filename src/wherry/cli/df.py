@@ -34,6 +34,13 @@ def command(ctx: click.Context, as_json: bool) -> None:
         ["layers", str(found.layers), quantity.size(found.layers_size), "", ""],
         ["documents", str(others), quantity.size(found.size - found.layers_size), "", ""],
         ["parts", str(found.parts), quantity.size(found.parts_size), "", "unfinished downloads"],
+        [
+            "unpacked",
+            str(found.unpacked),
+            quantity.size(found.unpacked_size),
+            "",
+            "unpacked layers",
+        ],
         ["database", "", quantity.size(found.database), "", ""],
         ["total", "", quantity.size(found.total), quantity.size(found.reclaimable), ""],
     ]

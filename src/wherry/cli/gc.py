@@ -27,6 +27,8 @@ Examples:
 def command(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
     """Remove images without a name, unused layers and unfinished downloads.
 
+    Layers that `unpack --cache` has unpacked go with their layers.
+
     Anything that another process is pulling stays.
     """
     store = global_options(ctx).store()
@@ -39,6 +41,8 @@ def command(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
             "size": found.size,
             "parts": found.parts,
             "parts_size": found.part_size,
+            "unpacked": found.unpacked,
+            "unpacked_size": found.unpacked_size,
         }
         click.echo(json.dumps(answer, indent=2))
     else:
@@ -46,6 +50,8 @@ def command(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
             click.echo(f"{'Would delete' if dry_run else 'Deleted'}: {image}")
         parts = f", {quantity.count(found.parts, 'unfinished download')}" if found.parts else ""
         blobs = quantity.count(len(found.digests), "blob")
-        size = quantity.size(found.size + found.part_size)
+        if found.unpacked:
+            parts += f", {quantity.count(found.unpacked, 'unpacked layer')}"
+        size = quantity.size(found.size + found.part_size + found.unpacked_size)
         click.echo(f"{'Would reclaim' if dry_run else 'Reclaimed'}: {size} ({blobs}{parts})")
     store.close()

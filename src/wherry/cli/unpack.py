@@ -20,11 +20,22 @@ Examples:
   wherry unpack alpine rootfs
   wherry unpack docker://ghcr.io/acme/app:1.4.2 rootfs
   wherry unpack --keep-owners --replace python:3.12-slim rootfs
+  wherry unpack --cache python:3.12-slim rootfs
   wherry unpack --bundle alpine box && crun run -b box box
 """
 
 
-@click.command("unpack", epilog=EXAMPLES)
+class _Command(click.Command):
+    """A command with an option ``--cache`` whose value may be missing."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse arguments; click would take the next one as the value."""
+        end = args.index("--") if "--" in args else len(args)
+        args[:end] = ["--cache=copy" if each == "--cache" else each for each in args[:end]]
+        return super().parse_args(ctx, args)
+
+
+@click.command("unpack", cls=_Command, epilog=EXAMPLES)
 @image_argument
 @click.argument("directory", type=NonEmptyPath(path_type=Path, file_okay=False), metavar="DIR")
 @click.option("--replace", is_flag=True, help="Replace a directory that is not empty.")
@@ -49,6 +60,14 @@ Examples:
 )
 @click.option("--bundle", is_flag=True, help="Make an OCI bundle: rootfs and config.json.")
 @click.option("--rootless", is_flag=True, help="Make the bundle for a user without privileges.")
+@click.option(
+    "--cache",
+    type=click.Choice(["copy", "link"]),
+    metavar="[=copy|link]",
+    help="Unpack layers once into the store, and copy files from there (as reflinks where the"
+    " file system can), or link them: linked files are read-only, and a change would change the"
+    " cache.",
+)
 @file_options
 @click.pass_context
 def command(

@@ -80,6 +80,7 @@ _OF_CALLS = {
     "uid_map",
     "gid_map",
     "bundle",
+    "cache",
     "rootless",
 }
 

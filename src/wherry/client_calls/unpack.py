@@ -37,6 +37,7 @@ class UnpackCalls(ClientCalls):
         gid_map: Sequence[tuple[int, int, int]] = (),
         keep_dirlinks: bool = False,
         bundle: bool = False,
+        cache: str | None = None,
         rootless: bool = False,
         max_size: int | None = None,
         max_files: int | None = None,
@@ -63,6 +64,9 @@ class UnpackCalls(ClientCalls):
             uid_map: Ranges of users: the first in the image, the first here, and their number.
             gid_map: Ranges of groups likewise.
             keep_dirlinks: Leave a link to a directory where a layer has a directory.
+            cache: Unpack each layer once into the store, and take the files from there.
+                ``copy`` makes reflinks where the file system can. ``link`` makes hard links:
+                the files are read-only, since a change of one would change the cache.
             bundle: Make an OCI bundle: the files in ``rootfs``, and ``config.json`` for a
                 runtime, made from the config of the image.
             rootless: Make a bundle that a user without privileges can run, as if that user
@@ -92,6 +96,7 @@ class UnpackCalls(ClientCalls):
             layer=layer,
             replaces=replace,
             keeps_dirlinks=keep_dirlinks,
+            cache=cache,
             max_size=max_size,
             max_files=max_files,
         )

@@ -59,6 +59,7 @@ def open_layers(
     options: UnpackOptions,
     emitter: Emitter,
     access: Access,
+    is_cached: Callable[[Digest], bool] = lambda _: False,
 ) -> Iterator[ImageLayers]:
     """Yield an image; the layers of one in a registry are fetched during the block.
 
@@ -69,6 +70,7 @@ def open_layers(
         options: How they are fetched, and which of them.
         emitter: Is told of them.
         access: What opening the image takes.
+        is_cached: Tells by the DiffID whether a layer need not be fetched.
 
     Raises:
         NotFound: There is no such image.
@@ -86,7 +88,7 @@ def open_layers(
             check_layer_count(config, len(chosen.layers))
             diff_ids = config.diff_ids
         pairs = _numbered(list(zip(chosen.layers, diff_ids, strict=True)), options.layer)
-        needed = [layer for layer, _ in pairs]
+        needed = [layer for layer, diff_id in pairs if diff_id is None or not is_cached(diff_id)]
         with _opener(image, needed, directory, options.copy, emitter, access.cancel) as open_layer:
             layers = tuple(
                 PackedLayer(layer.digest, diff_id, partial(open_layer, layer), layer.size or 0)

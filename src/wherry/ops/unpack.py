@@ -16,6 +16,7 @@ from wherry.model.digest import Digest
 from wherry.model.record import Record
 from wherry.ops.bundle import check_bundle, make_root, write_config
 from wherry.ops.open_layers import open_layers
+from wherry.ops.unpack_cache import open_cache
 from wherry.transfer.progress import Emitter
 from wherry.unpack.unpack_layers import unpack_layers
 
@@ -71,13 +72,16 @@ def unpack(
     _check_target(directory, options)
     emitter = Emitter(access.listener, str(address))
     with (
-        open_layers(address, wanted, directory.parent, options, emitter, access) as image,
+        open_cache(options, emitter, access) as cache,
+        open_layers(
+            address, wanted, directory.parent, options, emitter, access, cache.has
+        ) as image,
         translate_write_errors(directory),
         StagedDirectory(directory) as staged,
     ):
         with _prepared(staged.descriptor, image.config, options, emitter) as root:
             unpack_layers(
-                image.layers,
+                map(cache.layer, image.layers),
                 root,
                 options.owners,
                 options.wanted,

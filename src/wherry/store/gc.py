@@ -50,6 +50,8 @@ class GarbageReport(Record):
         documents: The manifests and indexes among the blobs.
         parts: The number of interrupted downloads.
         part_size: Their bytes together.
+        unpacked: The number of unpacked layers.
+        unpacked_size: Their bytes together.
     """
 
     digests: list[str]
@@ -58,6 +60,8 @@ class GarbageReport(Record):
     documents: frozenset[str] = frozenset()
     parts: int = 0
     part_size: int = 0
+    unpacked: int = 0
+    unpacked_size: int = 0
 
     @property
     def layers(self) -> list[str]:

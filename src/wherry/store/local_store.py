@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wherry.store.gc import Collector
     from wherry.store.ingest import Ingest
     from wherry.store.removal import RemovalPlan
+    from wherry.store.unpacked import UnpackedLayers
     from wherry.store.upload_sessions import UploadSessions
     from wherry.store.v1_ids import V1Id
 
@@ -54,6 +55,18 @@ class LocalStore(ReadableStore):
             with contextlib.suppress(StoreError):
                 held.enter_context(self.ingest()).hold_below(root)
             yield
+
+    def unpacked_layers(self) -> UnpackedLayers:
+        """Return the layers that this user has unpacked into the store.
+
+        Raises:
+            StoreError: The store cannot be written, or others can write what is in it.
+        """
+        from wherry.store.unpacked import UnpackedLayers
+
+        self._handle.writable_database()
+        with translate_os_errors(self.path):
+            return UnpackedLayers(self._handle.files.root)
 
     # What pushes record
 
@@ -182,12 +195,13 @@ class LocalStore(ReadableStore):
     def gc(self, *, dry_run: bool = False) -> wherry.types.GarbageReport:
         """Remove what no name and no running operation keeps, in any process.
 
-        Interrupted downloads are removed too, unless another process is adding to the store.
+        Interrupted downloads are removed too, unless another process is adding to the store, and
+        unpacked layers that are not in use and whose layers the store does not have.
 
         Args:
             dry_run: Whether to change nothing and only report what would be removed.
         """
-        from wherry.store import backup, leases, upload_sessions
+        from wherry.store import backup, leases, unpacked, upload_sessions
         from wherry.store.gc import Collector, GarbageReport, drop_outdated, sweep
 
         db = self._handle.database()
@@ -210,7 +224,12 @@ class LocalStore(ReadableStore):
                     ingest.renamed |= collector.renamed or backup.is_behind(
                         ingest.db, self._handle.files.root
                     )
-        return found.replace(parts=parts, part_size=size)
+            with db.read() as connection:
+                kept = unpacked.diff_ids(connection, frozenset(found.digests))
+            count, bytes_unpacked = unpacked.sweep(self._handle.files.root, kept, dry_run=dry_run)
+        return found.replace(
+            parts=parts, part_size=size, unpacked=count, unpacked_size=bytes_unpacked
+        )
 
     def check(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from wherry.store import leases
+from wherry.store import leases, unpacked
 from wherry.store.gc import sweep
 from wherry.store.graph import Edges, reachable
 
@@ -31,6 +31,8 @@ class Usage(NamedTuple):
         parts: The number of downloads that are running or were interrupted.
         parts_size: Their bytes together.
         database: Bytes of the database and the files beside it.
+        unpacked: The number of unpacked layers that this user can read.
+        unpacked_size: Their bytes together.
     """
 
     images: int = 0
@@ -43,11 +45,13 @@ class Usage(NamedTuple):
     parts: int = 0
     parts_size: int = 0
     database: int = 0
+    unpacked: int = 0
+    unpacked_size: int = 0
 
     @property
     def total(self) -> int:
-        """Bytes of blobs, parts and database together."""
-        return self.size + self.parts_size + self.database
+        """Bytes of blobs, parts, unpacked layers and database together."""
+        return self.size + self.parts_size + self.unpacked_size + self.database
 
 
 def usage(db: Database, files: BlobFiles) -> Usage:
@@ -57,22 +61,29 @@ def usage(db: Database, files: BlobFiles) -> Usage:
         held = reachable(connection, Edges(connection), dead=leases.dead(connection, files.root))
         images = dict(connection.execute("SELECT manifest, id FROM images").fetchall())
         rows = connection.execute("SELECT digest FROM documents").fetchall()
+        kept = unpacked.diff_ids(connection, sizes.keys() - held)
     others = {digest for (digest,) in rows}.union(images.values())
     layers = [size for digest, size in sizes.items() if digest not in others]
     names = files.parts()
     parts = _sizes(files.ingest, names) if names else []
     _, broken = sweep(files, dry_run=True)
+    count, unpacked_size = unpacked.measure(files.root)
+    _, unused = unpacked.sweep(files.root, kept, dry_run=True)
     return Usage(
         images=len(set(images.values())),
         named=len({image for manifest, image in images.items() if manifest in held}),
         blobs=len(sizes),
         size=sum(sizes.values()),
-        reclaimable=sum(size for digest, size in sizes.items() if digest not in held) + broken,
+        reclaimable=sum(size for digest, size in sizes.items() if digest not in held)
+        + broken
+        + unused,
         layers=len(layers),
         layers_size=sum(layers),
         parts=len(parts),
         parts_size=sum(parts),
         database=sum(_sizes(files.root, filter(_is_database, files.root.names()))),
+        unpacked=count,
+        unpacked_size=unpacked_size,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from wherry.content.remove_tree import remove_tree
 from wherry.errors import UnsafeArchive, Unsupported
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from wherry.unpack.entry import Attributes, Entry
-    from wherry.unpack.layer_reader import LayerReader
     from wherry.unpack.owners import Owners
     from wherry.unpack.plan import Operation
     from wherry.unpack.tree import Directory, Path
@@ -33,6 +32,16 @@ _TYPES = {CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIF
 _NAME_ERRORS = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.ELOOP}
 _NO_XATTRS = {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENODATA}
 _NO_XATTRS |= {errno.ERANGE, errno.E2BIG}  # longer than any file system takes
+
+
+class LayerContent(Protocol):
+    """A layer, at the content of a file."""
+
+    def link(self, name: bytes, parent: int) -> bool:
+        """Make the file as a link to one that has its attributes; False if that cannot be."""
+
+    def write(self, entry: Entry, file: int) -> None:
+        """Write the content of the file into an empty one."""
 
 
 class UnpackLimits(Record):
@@ -81,7 +90,7 @@ class Applier:
     ) -> None:
         self._directories.close()
 
-    def apply(self, operation: Operation, layer: LayerReader) -> None:
+    def apply(self, operation: Operation, layer: LayerContent) -> None:
         """Carry out an operation; ``layer`` is at the content of its file.
 
         Raises:
@@ -125,42 +134,37 @@ class Applier:
 
     # Files
 
-    def _make(self, operation: Make, parent: int, layer: LayerReader) -> None:
+    def _make(self, operation: Make, parent: int, layer: LayerContent) -> None:
         entry, name = operation.entry, operation.path[-1]
         if entry.kind is FILE:
-            self._make_file(entry, name, parent, layer)
+            self.make_file(entry, name, parent, layer)
         elif entry.kind is SYMLINK:
             os.symlink(entry.link, name, dir_fd=parent)
             self._set_link_attributes(entry.attributes, name, parent)
         else:
             self._make_special(entry, name, parent)
 
-    def _make_file(self, entry: Entry, name: bytes, parent: int, layer: LayerReader) -> None:
+    def make_file(self, entry: Entry, name: bytes, parent: int, layer: LayerContent) -> None:
+        """Make a file with its attributes in an open directory.
+
+        Raises:
+            UnsafeArchive: The limit of the content is exceeded.
+            Unsupported: No range has the owner.
+            OSError: The directory cannot be written.
+        """
+        self._take_room(entry)
+        if layer.link(name, parent):
+            return
         file = os.open(name, _WRITE, 0o600, dir_fd=parent)
         try:
-            if entry.extents is not None:
-                self._write_sparse(entry, file, layer)
-            elif entry.size:
-                self._write(entry, file, layer)
+            if entry.size:
+                layer.write(entry, file)
             self._set_attributes(entry.attributes, file)
         finally:
             os.close(file)
 
-    def _write(self, entry: Entry, file: int, layer: LayerReader) -> None:
-        self._take_room(entry.size, entry)
-        for piece in layer.content(entry.size):
-            _write_all(file, piece)
-
-    def _write_sparse(self, entry: Entry, file: int, layer: LayerReader) -> None:
-        self._take_room(entry.size, entry)
-        for extent in entry.extents or ():
-            os.lseek(file, extent.offset, os.SEEK_SET)
-            for piece in layer.content(extent.size):
-                _write_all(file, piece)
-        os.ftruncate(file, entry.size)
-
-    def _take_room(self, size: int, entry: Entry) -> None:
-        self._bytes_left -= size
+    def _take_room(self, entry: Entry) -> None:
+        self._bytes_left -= entry.size
         if self._bytes_left < 0:
             raise too_much_content(entry)
 
@@ -254,9 +258,3 @@ def too_much_content(entry: Entry) -> UnsafeArchive:
     return UnsafeArchive(
         "the image has more content than is allowed", member=shown(entry.name), hint="--max-size"
     )
-
-
-def _write_all(file: int, piece: memoryview) -> None:
-    done = os.write(file, piece)
-    while done < len(piece):
-        done += os.write(file, piece[done:])

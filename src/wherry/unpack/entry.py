@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 FILE, DIRECTORY, SYMLINK, HARDLINK = "file", "directory", "symlink", "hardlink"
 CHARACTER, BLOCK_DEVICE, FIFO = "character device", "block device", "fifo"
 DEVICES = frozenset((CHARACTER, BLOCK_DEVICE))
+KINDS = {kind: kind for kind in (FILE, DIRECTORY, SYMLINK, HARDLINK, *DEVICES, FIFO)}
 
 NO_XATTRS: Mapping[bytes, bytes] = MappingProxyType({})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from wherry.errors import IntegrityError
@@ -9,6 +10,8 @@ from wherry.unpack.entry import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from wherry.unpack.entry import Entry
 
 
 class LayerReader:
@@ -76,6 +79,30 @@ class LayerReader:
             self._at += len(piece)
             count -= len(piece)
             yield piece
+
+    def link(self, _name: bytes, _parent: int) -> bool:
+        """Return False: there is no file that a link could lead to."""
+        return False
+
+    def write(self, entry: Entry, file: int) -> None:
+        """Write the content of a file, which is next, into an empty file; holes stay holes.
+
+        Raises:
+            IntegrityError: The layer is cut off.
+        """
+        if entry.extents is None:
+            self._write(entry.size, file)
+            return
+        for extent in entry.extents:
+            os.lseek(file, extent.offset, os.SEEK_SET)
+            self._write(extent.size, file)
+        os.ftruncate(file, entry.size)
+
+    def _write(self, size: int, file: int) -> None:
+        for piece in self.content(size):
+            done = os.write(file, piece)
+            while done < len(piece):
+                done += os.write(file, piece[done:])
 
     def skip_to(self, position: int) -> None:
         """Move forward; raises `IntegrityError` if the layer ends before ``position``."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Protocol
 
 from wherry.content.verify import layer_name
 from wherry.errors import IntegrityError, Unsupported
@@ -14,14 +15,15 @@ from wherry.unpack.plan import Planner
 from wherry.unpack.tar_entries import read_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import RawStream
     from wherry.content.verify import RawLimit
     from wherry.model.digest import Digest
-    from wherry.unpack.apply import UnpackLimits
+    from wherry.unpack.apply import LayerContent, UnpackLimits
+    from wherry.unpack.entry import Entry
     from wherry.unpack.entry_filter import EntryFilter
     from wherry.unpack.owners import Owners
 
@@ -41,9 +43,35 @@ class PackedLayer(Record):
     open: Callable[[], AbstractContextManager[RawStream]]
     size: int
 
+    @contextlib.contextmanager
+    def read(
+        self, limit: RawLimit, cancel: CancelToken
+    ) -> Iterator[tuple[Iterator[Entry], LayerReader]]:
+        """Yield the entries, and the reader that is at the content of the last entry.
+
+        After the last entry the layer is verified.
+        """
+        raw_limit = limit.of(self.size)
+        with self.open() as source, LayerFeed(source, self.diff_id, cancel, raw_limit) as feed:
+            reader = LayerReader(feed.next_piece)
+            yield read_entries(reader), reader
+
+
+class Layer(Protocol):
+    """A layer, packed or in a cache."""
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the layer as registries have it."""
+
+    def read(
+        self, limit: RawLimit, cancel: CancelToken, /
+    ) -> AbstractContextManager[tuple[Iterator[Entry], LayerContent]]:
+        """Yield the entries, and what is at the content of the last entry."""
+
 
 def unpack_layers(
-    layers: Iterable[PackedLayer],
+    layers: Iterable[Layer],
     root: int,
     owners: Owners,
     wanted: EntryFilter,
@@ -84,19 +112,14 @@ def unpack_layers(
 
 
 def _unpack_layer(
-    layer: PackedLayer,
+    layer: Layer,
     planner: Planner,
     applier: Applier,
     wanted: EntryFilter,
     raw_limit: RawLimit,
     cancel: CancelToken,
 ) -> None:
-    limit = raw_limit.of(layer.size)
-    with (
-        layer.open() as source,
-        LayerFeed(source, layer.diff_id, cancel, limit) as feed,
-    ):
-        reader = LayerReader(feed.next_piece)
-        for entry in wanted.select(read_entries(reader)):
+    with layer.read(raw_limit, cancel) as (entries, content):
+        for entry in wanted.select(entries):
             for operation in planner.plan(entry):
-                applier.apply(operation, reader)
+                applier.apply(operation, content)
