@@ -98,6 +98,15 @@ def test_other_places(
     assert config.id == client.pull(f"{registry.host}/team/app:t").id
 
 
+def test_a_copy_within_the_registry_keeps_the_ids(
+    registry: FakeV1Registry, client: wherry.Client
+) -> None:
+    name = f"{registry.host}/team/app"
+    copied = client.copy(f"{name}:t", f"{name}:new")
+    assert copied.v1_id == registry.tags["team/app"]["new"] == IMAGE.id
+    assert copied.sent == 0
+
+
 def test_a_push_of_an_address(
     registry: FakeV1Registry, fake: FakeRegistry, client: wherry.Client
 ) -> None:

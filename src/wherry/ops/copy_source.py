@@ -38,6 +38,8 @@ class CopySource(Record):
         reference: The repository, if the place is a registry.
         named: The name of the image in a store or archive.
         store: The store, if the place is one.
+        staging: The temporary store of an image from a version 1 registry. It knows the ids of
+            the image there.
         notes: What a user should know about the choice.
     """
 
@@ -48,6 +50,7 @@ class CopySource(Record):
     reference: Reference | None = None
     named: Reference | None = None
     store: LocalStore | None = None
+    staging: LocalStore | None = None
     notes: tuple[str, ...] = ()
 
 

@@ -78,7 +78,7 @@ def _allowed_endpoints(
         raise error
     allowed = [endpoint for endpoint in session.hosts.endpoints(reference) if endpoint.legacy]
     if reference.digest is not None:
-        if allowed:
+        if allowed and advises:
             _advise_a_tag(error, reference.domain)
         raise error
     if not allowed:

@@ -65,7 +65,9 @@ def open_v1_copy_source(
             sparse=choice.sparse,
             attestations=choice.attestations,
         )
-        yield CopySource(source, pulled.root, lambda: source.document(pulled.root), wanted)
+        yield CopySource(
+            source, pulled.root, lambda: source.document(pulled.root), wanted, staging=store
+        )
 
 
 class _StagingListener(EventTranslator):

@@ -173,7 +173,7 @@ class V1Push:
         return read_pushed_image(self._found, self._choice, self._known_ids)
 
     def _known_ids(self, chain_ids: Sequence[Digest], config: Digest) -> list[str] | None:
-        store = self._found.store
+        store = self._found.store or self._found.staging
         host = self._target.reference.domain
         return None if store is None else store.v1_ids_of(host, chain_ids, config)
 
