@@ -174,12 +174,20 @@ def test_wrong_credentials_end_the_push(filled: tuple[Path, str], v1: FakeV1Regi
     assert_untagged(v1)
 
 
+@pytest.mark.parametrize("call", ["push", "plan_copy"])
+@pytest.mark.parametrize(("status", "kind"), [(404, wherry.NotFound), (401, wherry.Unauthorized)])
 def test_a_host_without_any_version_is_an_error_of_version_2(
-    client: wherry.Client, name: str, v1: FakeV1Registry
+    client: wherry.Client,
+    name: str,
+    v1: FakeV1Registry,
+    call: str,
+    status: int,
+    kind: type[wherry.WherryError],
 ) -> None:
-    v1.inject(Fault(FixedReply(404)))
-    with pytest.raises(wherry.NotFound) as caught:
-        client.push(name, f"{v1.host}/app:1")
+    v1.inject(Fault(FixedReply(404), path="^/v1/"))
+    v1.inject(Fault(FixedReply(status), path="^/v2/"))
+    with pytest.raises(kind) as caught:
+        getattr(client, call)(name, f"{v1.host}/app:1")
     assert caught.value.where == (f"{v1.host}/app",)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from wherry.transfer.progress import SinkProgress
 from wherry.transfer.v1_layers import LayerPreparation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from wherry.content.cancel import CancelToken
     from wherry.model.digest import Digest
@@ -138,7 +139,9 @@ class V1Push:
             WherryError: As `run`.
         """
         image = self._read_image()
-        there = self._uploads.peek([each.id for each in image.chain])
+        ids, registry = [each.id for each in image.chain], self._target.registry
+        with self._choosing_error():
+            there = self._uploads.peek(ids, is_certain=registry.is_certain)
         return self._plan(image, there)
 
     def run(self, notes: tuple[str, ...] = ()) -> CopyResult:
@@ -185,13 +188,19 @@ class V1Push:
         *lower, top = image.chain
         entries = [{"id": each.id} for each in lower]
         entries += [{"id": top.id, "Tag": name} for name in self._target.names]
-        try:
+        with self._choosing_error():
             self._uploads.begin(entries)
+
+    @contextlib.contextmanager
+    def _choosing_error(self) -> Iterator[None]:
+        """Raise the more important error if the registry may not speak version 1 either."""
+        try:
+            yield
         except WherryError as error:
             registry = self._target.registry
             if registry.is_certain:
                 raise
-            if isinstance(error, NotFound):  # it does not speak version 1 either
+            if isinstance(error, NotFound):
                 raise registry.refusal from None
             raise choose_error(registry.refusal, error) from None
 

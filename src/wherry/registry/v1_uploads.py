@@ -104,18 +104,25 @@ class V1Uploads:
         run_tasks(None, tasks, jobs=LOOKUPS, cancel=self._cancel)
         return found
 
-    def peek(self, ids: Sequence[str]) -> dict[str, V1Image]:
+    def peek(self, ids: Sequence[str], *, is_certain: bool) -> dict[str, V1Image]:
         """Return those images that the registry has complete, before anything is written.
 
         An index does not tell of images if it does not have the repository.
 
+        Args:
+            ids: The ids of the images.
+            is_certain: Whether the registry is known to speak version 1.
+
         Raises:
+            NotFound: The registry does not have the repository, and may not speak version 1.
             Unauthorized: The registry wants other credentials.
         """
         index = V1Api(self._session, self._session.index, self._name)
         try:
             self._run(self._session.index, lambda: index.get_list(self._cancel))
         except NotFound:
+            if not is_certain:
+                raise
             try:
                 return self.look_up(self.endpoints[0], ids)
             except Unauthorized:
