@@ -187,7 +187,7 @@ def test_a_host_without_any_version_is_an_error_of_version_2(
     v1.inject(Fault(FixedReply(404), path="^/v1/"))
     v1.inject(Fault(FixedReply(status), path="^/v2/"))
     with pytest.raises(kind) as caught:
-        getattr(client, call)(name, f"{v1.host}/app:1")
+        getattr(client, call)(f"store:{name}", f"{v1.host}/app:1")
     assert caught.value.where == (f"{v1.host}/app",)
 
 
