@@ -87,7 +87,7 @@ RULES = {
     "attestations": FLAG,
     "before": _IMAGE,
     "bundle": FLAG,
-    "cache": choice("copy", "link"),
+    "cache": choice("copy", "link", "overlay"),
     "cancel": Rule("a wherry.CancelToken", lambda value: isinstance(value, wherry.CancelToken)),
     "changes": _TEXTS,
     "compression": TEXT,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import subprocess
+import sys
 import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trees import LAYERS, describe, member, tar
+from trees import LAYERS, describe, member, tar, tree_layers
 from wherry.errors import IntegrityError, StoreError, UnsafeArchive, Unsupported
 from wherry.testing import Corrupt, Fault, build_image, layout_files, tar_layer, write_files
 
@@ -95,6 +97,17 @@ def test_trees_are_those_without_a_cache(
             assert without_times(found) == without_times(expected)
         else:
             assert without_times(found) == without_times(read_only(expected))
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="owners and devices need root")
+def test_attributes_of_all_kinds(client: Client, tmp_path: Path) -> None:
+    image = build_image(tree_layers())
+    write_files(tmp_path / "layout", layout_files({"x": image}))
+    address = f"oci:{tmp_path / 'layout'}:x"
+    client.unpack(address, tmp_path / "plain")
+    client.unpack(address, tmp_path / "copy", cache="copy")
+    expected, found = describe(tmp_path / "plain"), describe(tmp_path / "copy")
+    assert without_times(found) == without_times(expected)
 
 
 def test_sparse_files_keep_their_holes(client: Client, tmp_path: Path) -> None:
@@ -263,3 +276,67 @@ def locked(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+# Overlays
+
+
+def unmount(directory: Path) -> None:
+    subprocess.run(["umount", directory], check=True)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root mounts")
+def test_an_overlay(client: Client, layout: str, tmp_path: Path) -> None:
+    client.unpack(layout, tmp_path / "plain")
+    expected = without_times(describe(tmp_path / "plain"))
+    root = tmp_path / "a,b:c"
+    try:
+        client.unpack(layout, root, cache="overlay")
+    except Unsupported as error:
+        pytest.skip(str(error))
+    try:
+        assert without_times(describe(root)) == expected
+        (root / "etc" / "passwd").write_text("changed", encoding="utf-8")
+        (root / "user").unlink()
+        with pytest.raises(StoreError, match="mounted") as caught:
+            client.unpack(layout, root, replace=True)
+        assert caught.value.hint == f"umount {root}"
+    finally:
+        unmount(root)
+    assert sorted(each.name for each in root.iterdir()) == ["lower", "upper", "work"]
+    assert (root / "upper" / "etc" / "passwd").read_text() == "changed"
+    # The cache is unchanged.
+    client.unpack(layout, root, cache="overlay", replace=True)
+    try:
+        assert without_times(describe(root)) == expected
+    finally:
+        unmount(root)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root mounts")
+def test_an_image_cannot_direct_an_overlay_to_other_files(client: Client, tmp_path: Path) -> None:
+    redirect = {"SCHILY.xattr.trusted.overlay.redirect": "/other", "SCHILY.xattr.user.k": "v"}
+    layer = tar(member("d", tarfile.DIRTYPE, mode=0o755, pax_headers=redirect))
+    write_files(tmp_path / "layout", layout_files({"x": build_image([layer])}))
+    root = tmp_path / "root"
+    try:
+        client.unpack(f"oci:{tmp_path / 'layout'}:x", root, cache="overlay")
+    except Unsupported as error:
+        pytest.skip(str(error))
+    unmount(root)
+    assert os.listxattr(root / "lower" / "d") == ["user.k"]
+
+
+def test_who_may_not_mount_is_told(client: Client, layout: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "wherry", "--store", str(tmp_path / "store"), "unpack"]
+    command += ["--cache=overlay", layout, str(tmp_path / "root")]
+    if IS_ROOT:  # root that may not mount, as in a container
+        command = ["setpriv", "--bounding-set=-sys_admin", *command]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert ("may not mount" if IS_ROOT else "only root mounts") in done.stderr
+    assert "--cache=link" in done.stderr
+    assert not (tmp_path / "root").exists()
+    assert not list(tmp_path.glob(".wherry*"))
+    with pytest.raises(ValueError, match="cannot be an overlay"):
+        client.unpack(layout, tmp_path / "root", bundle=True, cache="overlay")

@@ -62,11 +62,11 @@ class _Command(click.Command):
 @click.option("--rootless", is_flag=True, help="Make the bundle for a user without privileges.")
 @click.option(
     "--cache",
-    type=click.Choice(["copy", "link"]),
-    metavar="[=copy|link]",
+    type=click.Choice(["copy", "link", "overlay"]),
+    metavar="[=copy|link|overlay]",
     help="Unpack layers once into the store, and copy files from there (as reflinks where the"
     " file system can), or link them: linked files are read-only, and a change would change the"
-    " cache.",
+    " cache. With overlay, for root, the directory is a mount (end it with umount).",
 )
 @file_options
 @click.pass_context
@@ -103,3 +103,5 @@ def _check(ctx: click.Context, given: dict[str, Any]) -> None:
         raise click.UsageError(
             "--bundle cannot be combined with --layer or --strip-components", ctx
         )
+    if given["bundle"] and given["cache"] == "overlay":
+        raise click.UsageError("--bundle cannot be combined with --cache=overlay", ctx)

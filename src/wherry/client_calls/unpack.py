@@ -67,6 +67,8 @@ class UnpackCalls(ClientCalls):
             cache: Unpack each layer once into the store, and take the files from there.
                 ``copy`` makes reflinks where the file system can. ``link`` makes hard links:
                 the files are read-only, since a change of one would change the cache.
+                ``overlay`` mounts an overlay file system on the directory, which only root may;
+                ``umount`` ends it, and leaves what was written in ``upper``.
             bundle: Make an OCI bundle: the files in ``rootfs``, and ``config.json`` for a
                 runtime, made from the config of the image.
             rootless: Make a bundle that a user without privileges can run, as if that user
@@ -77,12 +79,15 @@ class UnpackCalls(ClientCalls):
         Raises:
             UnsafeArchive: A layer leads out of the directory, or the image is too large.
             NotFound: There is no such image, or a bundle's image lacks its own user.
-            ValueError: A bundle was asked for with a layer or with parts to drop, or a rootless
-                one without ``bundle``.
+            ValueError: A bundle was asked for with a layer, with parts to drop or as an overlay,
+                or a rootless one without ``bundle``.
+            Unsupported: An overlay cannot be mounted here.
         """
         from wherry.ops.unpack import unpack
         from wherry.ops.unpack_options import UnpackOptions, choose_isolation, choose_owners
 
+        if bundle and cache == "overlay":
+            raise ValueError("a bundle cannot be an overlay")
         owners = choose_owners(records=keep_owners, uids=uid_map, gids=gid_map, rootless=rootless)
         options = UnpackOptions.build(
             self._context.settings,

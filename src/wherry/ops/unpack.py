@@ -16,7 +16,8 @@ from wherry.model.digest import Digest
 from wherry.model.record import Record
 from wherry.ops.bundle import check_bundle, make_root, write_config
 from wherry.ops.open_layers import open_layers
-from wherry.ops.unpack_cache import open_cache
+from wherry.ops.overlay import check_overlay, finish_layers, make_layers, mount
+from wherry.ops.unpack_cache import OVERLAY, open_cache
 from wherry.transfer.progress import Emitter
 from wherry.unpack.unpack_layers import unpack_layers
 
@@ -70,6 +71,8 @@ def unpack(
     """
     check_parent(directory)
     _check_target(directory, options)
+    if options.cache == OVERLAY:
+        check_overlay(directory)
     emitter = Emitter(access.listener, str(address))
     with (
         open_cache(options, emitter, access) as cache,
@@ -79,7 +82,7 @@ def unpack(
         translate_write_errors(directory),
         StagedDirectory(directory) as staged,
     ):
-        with _prepared(staged.descriptor, image.config, options, emitter) as root:
+        with _prepared(staged, image.config, options, emitter) as root:
             unpack_layers(
                 map(cache.layer, image.layers),
                 root,
@@ -92,17 +95,31 @@ def unpack(
                 keeps_dirlinks=options.keeps_dirlinks,
             )
         staged.publish(syncs=False, replaces=options.replaces)
+        if options.cache == OVERLAY:
+            mount(staged.descriptor, directory)
     emitter.emit(Status.DONE, message=f"Unpacked to {directory}")
     return UnpackResult(image.digest, str(directory))
 
 
 @contextlib.contextmanager
 def _prepared(
-    directory: int, config: ImageConfig, options: UnpackOptions, emitter: Emitter
+    staged: StagedDirectory, config: ImageConfig, options: UnpackOptions, emitter: Emitter
 ) -> Iterator[int]:
-    """Yield the directory for the files of the image; after the block a bundle is complete."""
+    """Yield the directory for the files of the image.
+
+    After the block a bundle, or the directories of an overlay, are complete.
+    """
+    directory = staged.descriptor
     mode = stat.S_IMODE(os.fstat(directory).st_mode)
     os.fchmod(directory, 0o700)
+    if options.cache == OVERLAY:
+        lower = make_layers(directory)
+        try:
+            yield lower
+        finally:
+            os.close(lower)
+        finish_layers(directory, staged.path)
+        return
     if options.bundle is None:
         yield directory
         return
@@ -120,6 +137,10 @@ def _check_target(directory: Path, options: UnpackOptions) -> None:
     """Raise `StoreError` for something that may not be replaced."""
     if not os.path.lexists(directory):
         return
+    if directory.is_mount():
+        raise StoreError(
+            "a file system is mounted on the directory", hint=f"umount {directory}"
+        ).within(directory)
     if directory.is_symlink() or not directory.is_dir():
         raise StoreError("this is not a directory").within(directory)
     if not options.replaces and any(directory.iterdir()):

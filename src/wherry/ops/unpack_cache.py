@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wherry.unpack.owners import Owners
     from wherry.unpack.unpack_layers import Layer, PackedLayer
 
-COPY, LINK = "copy", "link"
+COPY, OVERLAY = "copy", "overlay"  # and hard links
 _FORM = 1  # of the directories; another one gets another number
 
 
@@ -66,8 +66,8 @@ class UnpackCache(NoCache):
         self._options = options
         self._cancel = cancel
         self._warn = warn
-        self._owners = options.owners if options.cache == LINK else None
-        self._variant = _variant(self._owners)
+        self._owners = None if options.cache == COPY else options.owners
+        self._variant = _variant(options.cache, self._owners)
         self._opened: dict[Digest, int] = {}
 
     def close(self) -> None:
@@ -115,7 +115,16 @@ class UnpackCache(NoCache):
 
     def _write(self, packed: PackedLayer, directory: int) -> None:
         limits = self._options.limits
-        write_layer(packed, directory, self._owners, limits, RawLimit(), self._cancel, self._warn)
+        write_layer(
+            packed,
+            directory,
+            self._owners,
+            limits,
+            RawLimit(),
+            self._cancel,
+            self._warn,
+            below_overlay=self._options.cache == OVERLAY,
+        )
 
 
 @contextlib.contextmanager
@@ -133,12 +142,12 @@ def open_cache(options: UnpackOptions, emitter: Emitter, access: Access) -> Iter
         yield cache
 
 
-def _variant(owners: Owners | None) -> str:
+def _variant(way: str | None, owners: Owners | None) -> str:
     """Return how the directories of layers are called.
 
     Hard links have the owner and the attributes of the file in the cache, so each way to set
     owners has directories of its own. A copy gets its own owner.
     """
     if owners is None:
-        return f"{_FORM}{COPY}"
-    return f"{_FORM}{LINK}{hashlib.sha256(repr(owners).encode()).hexdigest()[:16]}"
+        return f"{_FORM}{way}"
+    return f"{_FORM}{way}{hashlib.sha256(repr(owners).encode()).hexdigest()[:16]}"

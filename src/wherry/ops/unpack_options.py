@@ -31,8 +31,8 @@ class UnpackOptions(Record):
         replaces: Whether a directory with something in it is replaced.
         keeps_dirlinks: Whether an entry for a directory leaves a link to a directory in place.
         bundle: Makes a bundle for a container that is separated like this; None for none.
-        cache: How files come from layers that are unpacked once into the store: ``copy`` or
-            ``link``. None to unpack the layers themselves.
+        cache: How files come from layers that are unpacked once into the store: ``copy``,
+            ``link`` or ``overlay``. None to unpack the layers themselves.
     """
 
     copy: CopyOptions = CopyOptions()

@@ -32,6 +32,7 @@ _LIST = "entries"
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _WRITE_BITS = 0o222
+_OVERLAY = b"trusted.overlay."
 _CONTENT_ONLY = Attributes(0o400, 0, 0, 0)
 
 
@@ -136,6 +137,8 @@ def write_layer(
     raw_limit: RawLimit,
     cancel: CancelToken,
     warn: Callable[[str], None],
+    *,
+    below_overlay: bool = False,
 ) -> None:
     """Write the files and the list of a layer into an empty directory of a cache.
 
@@ -145,11 +148,12 @@ def write_layer(
         layer: The layer.
         directory: A descriptor of the directory, which nobody else writes.
         owners: Whose the files are that become hard links; they get all their attributes, but
-            cannot be written. None for files that are copied.
+            cannot be written, except in an overlay. None for files that are copied.
         limits: The limits of the layer.
         raw_limit: The limit of the decompressed layer.
         cancel: Stops the call.
         warn: Called with what cannot be done here, once for each kind.
+        below_overlay: Whether the links are for the lower directory of an overlay.
 
     Raises:
         IntegrityError: The layer is damaged.
@@ -165,7 +169,9 @@ def write_layer(
         for number, found in enumerate(entries, 1):
             if number > limits.files:
                 raise too_many_files((found.name,))
-            entry = found if owners is None else _read_only(found)
+            entry = found
+            if owners is not None:
+                entry = _for_overlay(found) if below_overlay else _read_only(found)
             lines.write(_encode(entry))
             if entry.kind is FILE and (entry.size or owners is not None):
                 whole = entry._replace(attributes=_CONTENT_ONLY) if owners is None else entry
@@ -180,6 +186,13 @@ def _read_only(entry: Entry) -> Entry:
         return entry
     attributes = entry.attributes
     return entry._replace(attributes=attributes._replace(mode=attributes.mode & ~_WRITE_BITS))
+
+
+def _for_overlay(entry: Entry) -> Entry:
+    """Drop the attributes by which an overlay is directed to other files."""
+    attributes = entry.attributes
+    xattrs = {k: v for k, v in attributes.xattrs.items() if not k.startswith(_OVERLAY)}
+    return entry._replace(attributes=attributes._replace(xattrs=xattrs))
 
 
 # Lines of the list: arrays in JSON, in which a character stands for a byte.
