@@ -82,12 +82,8 @@ class V1LayerReceiver(BlobReceiver):
             if part is None:
                 raise Busy(part_size(self._files.ingest, name))
             with contextlib.closing(part):
-                # Another writer may have finished before this one got the lock. It publishes in
-                # a transaction, for whose end this one waits.
-                with self.db.write(durable=False) as connection:
-                    known = v1_ids.layers(connection, registry, [v1_id]).get(v1_id)
-                found = known and self.find(Descriptor("", known), follow=True, cancel=cancel)
-                if found:
+                found = self._find_published(registry, v1_id, cancel)
+                if found is not None:
                     part.discard()
                     return found
                 if part.size:  # of a process that was killed
@@ -104,6 +100,17 @@ class V1LayerReceiver(BlobReceiver):
                     content_check=content_check,
                     record=record,
                 )
+
+    def _find_published(self, registry: str, v1_id: str, cancel: CancelToken) -> Receipt | None:
+        """Return the receipt of a layer if another writer finished before this one got the lock.
+
+        Writers publish a layer in a transaction, for whose end this waits.
+        """
+        with self.db.write(durable=False) as connection:
+            known = v1_ids.layers(connection, registry, [v1_id]).get(v1_id)
+        if known is None:
+            return None
+        return self.find(Descriptor("", known), follow=True, cancel=cancel)
 
     def record_v1_ids(self, registry: str, ids: Iterable[V1Id]) -> None:
         """Record what a registry has by ids, within this operation. Idempotent."""
