@@ -125,6 +125,6 @@ def _row(step: HistoryStep, *, full: bool) -> list[str]:
         layer,
         step.created or "-" if full else render.age(step.created),
         printable(by),
-        quantity.size(step.size or 0),
+        "-" if step.size is None and not step.empty_layer else quantity.size(step.size or 0),
         printable(" ".join(step.comment.split())),
     ]
