@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import os
 import tarfile
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from trees import member, tar
-from wherry.errors import IntegrityError, NotFound, StoreError, UnsafeArchive, Unsupported
+from wherry.content.cancel import CancelToken
+from wherry.errors import (
+    Cancelled,
+    IntegrityError,
+    NotFound,
+    StoreError,
+    UnsafeArchive,
+    Unsupported,
+)
 from wherry.testing import (
     Corrupt,
     Cut,
     Fault,
+    Stall,
     build_image,
     build_index,
     layout_files,
@@ -108,6 +118,33 @@ def test_a_cut_download_goes_on(client: Client, fake: FakeRegistry, tmp_path: Pa
     client.unpack(f"{fake.host}/app:1", tmp_path / "root")
     assert fault.count == 1
     assert files(tmp_path / "root") == {"big": b"b" * 3_000_000}
+
+
+@pytest.mark.parametrize("verb", ["unpack", "export"])
+def test_a_refused_layer_is_not_waited_for(
+    client: Client, fake: FakeRegistry, tmp_path: Path, verb: str
+) -> None:
+    layer = tar((member("../x"), b"x"), (member("big"), bytes(2_000_000)))
+    image = build_image([layer], compression="none")
+    fake.add_image("app", image, "1")
+    fake.faults.append(Fault(Stall(1_000_000), path=f"/blobs/{image.layers[0].digest}"))
+    with pytest.raises(UnsafeArchive):
+        getattr(client, verb)(f"{fake.host}/app:1", tmp_path / "root")
+
+
+@pytest.mark.parametrize("verb", ["unpack", "export"])
+def test_waiting_for_a_layer_can_be_cancelled(
+    client: Client, fake: FakeRegistry, tmp_path: Path, verb: str
+) -> None:
+    image = build_image([tar_layer({"big": bytes(2_000_000)})], compression="none")
+    fake.add_image("app", image, "1")
+    fake.faults.append(Fault(Stall(1_000_000), path=f"/blobs/{image.layers[0].digest}"))
+    place, token = tmp_path / "place", CancelToken()
+    place.mkdir()
+    threading.Timer(0.2, token.cancel).start()
+    with pytest.raises(Cancelled):
+        getattr(client, verb)(f"{fake.host}/app:1", place / "root", cancel=token)
+    assert list(place.iterdir()) == []
 
 
 def test_an_unsafe_layer_names_its_member(client: Client, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TypeAlias
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from wherry.errors import UnsafeArchive
 from wherry.unpack.entry import DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK, Attributes, Entry
 from wherry.unpack.plan import Make, MakeDirectory, MakeLink, Planner, Remove
-from wherry.unpack.tree import Directory, Path, Symlink
+from wherry.unpack.tree import Directory, Path, Symlink, directories
 
 # A file system: a directory has children, a link a target, everything else its number.
 Model: TypeAlias = "dict[bytes, Model] | bytes | int"
@@ -239,6 +240,33 @@ def test_the_root_has_attributes_of_its_own() -> None:
     for name in ("./", ".", "/"):
         assert planner.plan(entry(name, DIRECTORY, mode=0o700)) == []
     assert planner.root.attributes == Attributes(0o700, 0, 0, 0)
+
+
+def test_repeated_whiteouts_take_linear_time() -> None:
+    """Walking the directory for each one would take minutes."""
+    count = 30_000
+    planner = Planner()
+    planner.begin_layer()
+    for number in range(count):
+        planner.plan(entry(f"d/{number}"))
+    for _ in range(count):
+        planner.plan(entry("d/.wh..wh..opq"))
+        planner.plan(entry(".wh.d"))
+    assert len(paths([entry("a"), entry("d/a")], [entry("d/b"), *[entry(".wh.d")] * 2])) == 3
+
+
+def test_paths_of_deep_trees_are_made_one_at_a_time() -> None:
+    planner = Planner()
+    planner.begin_layer()
+    for number in range(4):
+        planner.plan(entry("/".join([f"{number}", *["d"] * 1900, "f"])))
+    tracemalloc.start()
+    found = [path[:1] for path, _ in directories(planner.root)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found) == 4 * 1901 + 1
+    assert found[-1] == ()
+    assert peak < 10 * 2**20
 
 
 # Any layers

@@ -124,7 +124,10 @@ def read_layer(
     merger.begin_layer()
     limit = RawLimit().of(layer.size)
     try:
-        with layer.open() as source, LayerFeed(source, layer.diff_id, cancel, limit) as feed:
+        with (
+            layer.open() as source,
+            LayerFeed(source, layer.diff_id, cancel, limit, layer.abandon) as feed,
+        ):
             next_piece = feed.next_piece if content is None else _kept(feed.next_piece, content)
             reader = LayerReader(next_piece)
             for entry in wanted.select(read_entries(reader)):

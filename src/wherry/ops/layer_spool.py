@@ -99,6 +99,10 @@ class LayerSpool:
             self._finished()  # raises why the download failed
             raise
 
+    def abandon(self, digest: Digest) -> None:
+        """Make reads of a layer fail that wait for its rest."""
+        self._files[digest].poison()
+
 
 class _SpoolSink:
     """Takes the blobs of a `BlobMover` into temporary files."""

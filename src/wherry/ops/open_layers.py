@@ -19,7 +19,6 @@ from wherry.unpack.unpack_layers import PackedLayer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from wherry.content.cancel import CancelToken
@@ -89,11 +88,8 @@ def open_layers(
             diff_ids = config.diff_ids
         pairs = _numbered(list(zip(chosen.layers, diff_ids, strict=True)), options.layer)
         needed = [layer for layer, diff_id in pairs if diff_id is None or not is_cached(diff_id)]
-        with _opener(image, needed, directory, options.copy, emitter, access.cancel) as open_layer:
-            layers = tuple(
-                PackedLayer(layer.digest, diff_id, partial(open_layer, layer), layer.size or 0)
-                for layer, diff_id in pairs
-            )
+        with _packer(image, needed, directory, options.copy, emitter, access.cancel) as packed:
+            layers = tuple(packed(layer, diff_id) for layer, diff_id in pairs)
             yield ImageLayers(chosen.digest, config, layers)
 
 
@@ -122,23 +118,32 @@ def _open(address: Address, access: Access) -> Iterator[SourceImage]:
 
 
 @contextlib.contextmanager
-def _opener(
+def _packer(
     image: SourceImage,
     layers: Sequence[Descriptor],
     directory: Path,
     options: CopyOptions,
     emitter: Emitter,
     cancel: CancelToken,
-) -> Iterator[Callable[[Descriptor], AbstractContextManager[RawStream]]]:
-    """Yield the function that opens a layer."""
-    if not image.source.remote:
-        yield partial(_open_local, image.source, cancel)
+) -> Iterator[Callable[[Descriptor, Digest | None], PackedLayer]]:
+    """Yield the function that tells how to open a layer."""
+    source = image.source
+    if not source.remote:
+        yield lambda layer, diff_id: PackedLayer(
+            layer.digest, diff_id, partial(_open_local, source, cancel, layer), layer.size or 0
+        )
         return
     from wherry.ops.layer_spool import spooled_layers
 
     progress = LayerProgress(emitter)
-    with spooled_layers(image.source, layers, directory, options, progress, cancel) as spool:
-        yield lambda layer: spool.open(layer.digest)
+    with spooled_layers(source, layers, directory, options, progress, cancel) as spool:
+        yield lambda layer, diff_id: PackedLayer(
+            layer.digest,
+            diff_id,
+            partial(spool.open, layer.digest),
+            layer.size or 0,
+            partial(spool.abandon, layer.digest),
+        )
 
 
 @contextlib.contextmanager

@@ -47,7 +47,9 @@ class OpenDirectories:
             return found
         if not path:
             return self._root
-        made = self._kept[path] = self._open(self._root, path)
+        above = self._kept.get(path[:-1])  # or a deep tree would take quadratic time
+        made = self._open(self._root, path) if above is None else self._open(above, path[-1:])
+        self._kept[path] = made
         if len(self._kept) > _KEPT:
             os.close(self._kept.popitem(last=False)[1])
         return made

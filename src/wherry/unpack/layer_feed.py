@@ -11,6 +11,7 @@ from wherry.errors import IntegrityError
 from wherry.model.digest import diff_id_mismatch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -30,6 +31,7 @@ class LayerFeed:
         diff_id: The DiffID that the config has for it; None to verify nothing.
         cancel: Ends the thread.
         limit: Bytes to which the layer may decompress.
+        abandon: Ends a read of ``source`` that waits. It is called if the block fails.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class LayerFeed:
         diff_id: Digest | None,
         cancel: CancelToken,
         limit: int,
+        abandon: Callable[[], None] = lambda: None,
     ) -> None:
         self._source = source
         self._diff_id = diff_id
         self._cancel = cancel
         self._left = limit
+        self._abandon = abandon
         self._stopped = False
         self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
         self._full: queue.SimpleQueue[memoryview | BaseException] = queue.SimpleQueue()
@@ -62,6 +66,8 @@ class LayerFeed:
         trace: TracebackType | None,
     ) -> None:
         self._stopped = True
+        if kind is not None:
+            self._abandon()
         self._free.put(bytearray())
         self._thread.join()
 

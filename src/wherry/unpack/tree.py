@@ -183,14 +183,22 @@ class Walk:
 
 def directories(root: Directory) -> Iterator[tuple[Path, Directory]]:
     """Yield all directories with their paths, each after those below it."""
-    found: list[tuple[Path, Directory]] = []
-    todo: list[tuple[Path, Directory]] = [(ROOT, root)]
-    while todo:
-        path, directory = todo.pop()
-        found.append((path, directory))
-        todo += [
-            ((*path, name), node)
-            for name, node in directory.children.items()
-            if isinstance(node, Directory)
-        ]
-    return reversed(found)
+    # A path may have 2,000 parts, so neither recursion nor all paths at a time.
+    path: list[bytes] = []
+    open_ones = [(root, _subdirectories(root))]
+    while open_ones:
+        directory, left = open_ones[-1]
+        if left:
+            name, below = left.pop()
+            path.append(name)
+            open_ones.append((below, _subdirectories(below)))
+            continue
+        yield tuple(path), directory
+        open_ones.pop()
+        del path[-1:]
+
+
+def _subdirectories(directory: Directory) -> list[tuple[bytes, Directory]]:
+    return [
+        (name, node) for name, node in directory.children.items() if isinstance(node, Directory)
+    ]

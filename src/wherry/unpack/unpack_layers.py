@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from wherry.unpack.owners import Owners
 
 
+def _nothing() -> None:
+    """Do nothing: no read of a local layer waits."""
+
+
 class PackedLayer(Record):
     """A layer to unpack.
 
@@ -36,12 +40,14 @@ class PackedLayer(Record):
         diff_id: The DiffID that the config states; None if it is not known.
         open: Opens the layer as it is stored.
         size: Its size in bytes as it is stored.
+        abandon: Ends reads that wait until more of the layer arrives.
     """
 
     digest: Digest
     diff_id: Digest | None
     open: Callable[[], AbstractContextManager[RawStream]]
     size: int
+    abandon: Callable[[], None] = _nothing
 
     @contextlib.contextmanager
     def read(
@@ -52,7 +58,10 @@ class PackedLayer(Record):
         After the last entry the layer is verified.
         """
         raw_limit = limit.of(self.size)
-        with self.open() as source, LayerFeed(source, self.diff_id, cancel, raw_limit) as feed:
+        with (
+            self.open() as source,
+            LayerFeed(source, self.diff_id, cancel, raw_limit, self.abandon) as feed,
+        ):
             reader = LayerReader(feed.next_piece)
             yield read_entries(reader), reader
 
