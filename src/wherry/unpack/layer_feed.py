@@ -1,4 +1,4 @@
-"""Decompressing and hashing a layer in a thread, ahead of its reader."""
+"""Decompressing and hashing a layer in threads, ahead of its reader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from wherry.model.digest import Digest
 
 _BUFFER = 512 * 1024  # a multiple of a tar's block, so that headers lie in one piece
-_BUFFERS = 4
+_BUFFERS = 6
+_ALONE = 4 * 2**20  # bytes after which a thread for hashing pays off
 
 
 class LayerFeed:
@@ -51,6 +52,9 @@ class LayerFeed:
         self._free: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
         self._full: queue.SimpleQueue[memoryview | BaseException] = queue.SimpleQueue()
         self._lent: bytearray | None = None
+        self._hasher = None if diff_id is None else _PieceHasher(diff_id, self._release)
+        self._users: dict[int, int] = {}
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="wherry-unpack", daemon=True)
 
     def __enter__(self) -> Self:
@@ -70,6 +74,8 @@ class LayerFeed:
             self._abandon()
         self._free.put(bytearray())
         self._thread.join()
+        if self._hasher is not None:
+            self._hasher.stop()
 
     def next_piece(self) -> memoryview:
         """Return the next bytes, none at the verified end; valid until the next call.
@@ -79,7 +85,7 @@ class LayerFeed:
             OSError: The layer cannot be read.
         """
         if self._lent is not None:
-            self._free.put(self._lent)
+            self._release(self._lent)
             self._lent = None
         found = self._full.get()
         if isinstance(found, BaseException):
@@ -99,7 +105,6 @@ class LayerFeed:
 
     def _feed(self) -> None:
         stream = decompress(self._source, self._cancel.check)
-        hasher = None if self._diff_id is None else self._diff_id.hasher()
         while True:
             buffer = self._free.get()
             if self._stopped:
@@ -113,14 +118,76 @@ class LayerFeed:
                 raise IntegrityError(
                     "it decompresses to more than is allowed", expected="less", actual="more"
                 )
-            if hasher is not None:
-                hasher.update(view[:filled])
             if filled:
-                self._full.put(view[:filled])
+                self._lend(view[:filled], buffer)
             if filled < len(buffer):
                 break
-        if hasher is not None and self._diff_id is not None:
-            actual = hasher.hexdigest()
-            if actual != self._diff_id.hex:
-                raise diff_id_mismatch(self._diff_id, actual)
+        if self._hasher is not None:
+            self._hasher.check()
         self._full.put(memoryview(b""))
+
+    def _lend(self, piece: memoryview, buffer: bytearray) -> None:
+        """Pass a piece to the reader and to the hasher."""
+        with self._lock:
+            self._users[id(buffer)] = 1 if self._hasher is None else 2
+        if self._hasher is not None:
+            self._hasher.add(piece, buffer)
+        self._full.put(piece)
+
+    def _release(self, buffer: bytearray) -> None:
+        """Use a buffer again once both have read it."""
+        with self._lock:
+            self._users[id(buffer)] -= 1
+            is_free = self._users[id(buffer)] == 0
+        if is_free:
+            self._free.put(buffer)
+
+
+class _PieceHasher:
+    """Hashes pieces in a thread of its own, so that decompression does not wait.
+
+    Args:
+        expected: The digest that all pieces together have to have.
+        release: Called with the buffer of each piece that has been hashed.
+    """
+
+    def __init__(self, expected: Digest, release: Callable[[bytearray], None]) -> None:
+        self._expected = expected
+        self._release = release
+        self._hash = expected.hasher()
+        self._pieces: queue.SimpleQueue[tuple[memoryview, bytearray] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._alone = _ALONE
+
+    def add(self, piece: memoryview, buffer: bytearray) -> None:
+        """Hash a piece, now or in the thread."""
+        if self._thread is None and self._alone > 0:
+            self._alone -= len(piece)
+            self._take(piece, buffer)
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="wherry-hash", daemon=True)
+            self._thread.start()
+        self._pieces.put((piece, buffer))
+
+    def _take(self, piece: memoryview, buffer: bytearray) -> None:
+        self._hash.update(piece)
+        self._release(buffer)
+
+    def _run(self) -> None:
+        while (item := self._pieces.get()) is not None:
+            self._take(*item)
+
+    def stop(self) -> None:
+        """End the thread, after the pieces that it has."""
+        if self._thread is not None:
+            self._pieces.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def check(self) -> None:
+        """Wait for all pieces; raises `IntegrityError` if the digest is another one."""
+        self.stop()
+        actual = self._hash.hexdigest()
+        if actual != self._expected.hex:
+            raise diff_id_mismatch(self._expected, actual)
