@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from wherry.errors import Unsupported
+from wherry.model import quantity
 from wherry.model.reference import is_tag
 from wherry.registry.failover import ListEndpoint
 from wherry.registry.list_page import MAX_TAG
@@ -26,11 +27,11 @@ _PAGE_STEP = 50  # registries' default page sizes are multiples of this
 def list_tags(endpoints: EndpointGroup, name: str, cancel: CancelToken) -> Iterator[str]:
     """Yield all tags of the repository ``name``, page by page."""
     listed = itertools.chain.from_iterable(_tag_pages(endpoints, name, cancel))
-    return valid_tags(listed, name, endpoints.warn)
+    return valid_tags(listed, endpoints.warn)
 
 
-def valid_tags(listed: Iterable[str], name: str, warn: Callable[[str], None]) -> Iterator[str]:
-    """Yield the valid tags of those that are listed for the repository ``name``.
+def valid_tags(listed: Iterable[str], warn: Callable[[str], None]) -> Iterator[str]:
+    """Yield the valid tags of those that a registry lists.
 
     Some registries list digests and empty strings as tags. These are left out with a warning.
     """
@@ -41,10 +42,8 @@ def valid_tags(listed: Iterable[str], name: str, warn: Callable[[str], None]) ->
         else:
             invalid, example = invalid + 1, example if invalid else tag
     if invalid:
-        warn(
-            f"{name}: {invalid:,} of the tags listed are not valid tags and are "
-            f"left out (such as {example[:_SHOWN]!a})"
-        )
+        left_out = quantity.count(invalid, "invalid tag")
+        warn(f"{left_out} left out of the list (such as {example[:_SHOWN]!a})")
 
 
 def _tag_pages(

@@ -105,7 +105,7 @@ class V1Repository:
             InvalidDocument: An id is invalid.
         """
         found = self._ask_registry(lambda api: api.get_tags(self._cancel))
-        return {tag: found[tag] for tag in valid_tags(found, self.label, self._warn)}
+        return {tag: found[tag] for tag in valid_tags(found, self._warn)}
 
     def resolve(self, tag: str) -> str:
         """Return the image id of a tag; raises `NotFound`."""
