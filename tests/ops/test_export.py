@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING
@@ -14,11 +15,13 @@ from hypothesis import strategies as st
 
 from exported_trees import unpack_and_export
 from trees import LAYERS, describe, member, tar
-from wherry.errors import IntegrityError, NotFound, UnsafeArchive
+from wherry.errors import IntegrityError, NotFound, StoreFull, UnsafeArchive
 from wherry.testing import build_image, layout_files, tar_layer, write_files
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from typing_extensions import Buffer
 
     from conftest import Wherry
     from wherry import Client
@@ -138,6 +141,39 @@ def test_from_a_registry_and_the_store(client: Client, fake: FakeRegistry, tmp_p
     client.pull(name)
     client.export(f"store:{name}", tmp_path / "stored.tar")
     assert (tmp_path / "remote.tar").read_bytes() == (tmp_path / "stored.tar").read_bytes()
+
+
+def test_pipes_and_devices_stay_and_links_are_followed(
+    client: Client, layout: str, tmp_path: Path
+) -> None:
+    client.export(layout, tmp_path / "e.tar")
+    expected = (tmp_path / "e.tar").read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE) as reader:
+        client.export(layout, tmp_path / "pipe")
+        assert reader.stdout is not None
+        assert reader.stdout.read() == expected
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "full").symlink_to("/dev/full")  # so that a fault does not replace the device
+    with pytest.raises(StoreFull):
+        client.export(layout, tmp_path / "full")
+    assert (tmp_path / "full").is_symlink()
+    (tmp_path / "target").touch()
+    (tmp_path / "link").symlink_to("target")
+    client.export(layout, tmp_path / "link")
+    assert (tmp_path / "target").read_bytes() == expected
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_stream_may_take_less_than_it_is_given(client: Client, layout: str) -> None:
+    class Reluctant(io.BytesIO):
+        def write(self, data: Buffer) -> int:
+            return super().write(memoryview(data)[:100])
+
+    outputs = Reluctant(), io.BytesIO()
+    for output in outputs:
+        client.export(layout, output)
+    assert outputs[0].getvalue() == outputs[1].getvalue()
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ def export(
 
     Args:
         address: The image.
-        target: A path, whose file is complete when it gets its name, or a stream.
+        target: A stream or a path. A file is complete when it gets its name; a pipe or a device
+            is written to.
         wanted: The platform.
         options: How layers are fetched, and the limits.
         access: What opening the image takes.
@@ -60,18 +61,38 @@ def export(
     if not isinstance(target, Path):
         pieces = export_pieces(address, wanted, options, access)
         with contextlib.closing(pieces), translate_write_errors("the output"):
-            target.writelines(pieces)
-            target.flush()
+            _write(pieces, target)
         return
-    check_parent(target)
-    pieces = export_pieces(address, wanted, options, access, target.parent)
+    target = Path(os.path.realpath(target)) if target.is_file() else target
+    is_file = target.is_file() or not target.exists()
+    if is_file:
+        check_parent(target)
+    pieces = export_pieces(address, wanted, options, access, target.parent if is_file else None)
     with (
         contextlib.closing(pieces),
         translate_write_errors(target),
-        whole_file(target) as descriptor,
+        _open_file(target) if is_file else target.open("wb", 0) as file,
+    ):
+        _write(pieces, file)
+
+
+@contextlib.contextmanager
+def _open_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file, which gets its name after the block."""
+    with (
+        whole_file(path) as descriptor,
         os.fdopen(descriptor, "wb", _BUFFER, closefd=False) as file,
     ):
-        file.writelines(pieces)
+        yield file
+
+
+def _write(pieces: Iterator[bytes], file: BinaryIO) -> None:
+    """Write all pieces; a stream without a buffer may take less than a whole one."""
+    for piece in pieces:
+        left = memoryview(piece)
+        while left:
+            left = left[file.write(left) or 0 :]
+    file.flush()
 
 
 def export_pieces(
