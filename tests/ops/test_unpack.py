@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,8 +33,6 @@ from wherry.testing import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conftest import Wherry
     from wherry import Client
     from wherry.testing import FakeRegistry
@@ -211,6 +210,25 @@ def test_other_files_are_not_replaced(
     with pytest.raises(StoreError, match="not a directory"):
         client.unpack(layout, root, replace=True)
     assert list(target.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", [".", "..", "/", "x/.."])
+def test_the_directory_needs_a_name(
+    client: Client, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    (tmp_path / "here" / "x").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(StoreError, match="has no name"):
+        client.unpack(layout, Path(path), replace=True)
+    assert [each.name for each in Path().iterdir()] == ["x"]
+
+
+def test_a_hard_link_whose_file_is_left_out(client: Client, tmp_path: Path) -> None:
+    layers = [tar(member("a")), tar(member("b", tarfile.LNKTYPE, linkname="a"))]
+    write_files(tmp_path / "layout", layout_files({"x": build_image(layers)}))
+    with pytest.raises(UnsafeArchive, match="which is not there") as caught:
+        client.unpack(f"oci:{tmp_path / 'layout'}:x", tmp_path / "root", layer=2)
+    assert "--layer" in caught.value.hint
 
 
 def test_the_parent_has_to_exist(client: Client, layout: str, tmp_path: Path) -> None:

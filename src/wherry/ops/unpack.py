@@ -135,6 +135,10 @@ def _prepared(
 
 def _check_target(directory: Path, options: UnpackOptions) -> None:
     """Raise `StoreError` for something that may not be replaced."""
+    if directory.name in {"", ".."}:
+        raise StoreError(
+            "this has no name that a new directory could get", hint="name the directory: rootfs"
+        ).within(directory)
     if not os.path.lexists(directory):
         return
     if directory.is_mount():

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from wherry.unpack.entry import Entry
     from wherry.unpack.tree import Node
 
+_LEFT_OUT = "--layer, --include, --exclude and --strip-components may leave its file out"
 _WHITEOUT, _META, _OPAQUE = b".wh.", b".wh..wh.", b".wh..wh..opq"
 
 
@@ -168,6 +169,7 @@ class Planner:
                 f"a hard link to {shown(entry.link)}, "
                 + ("which is a directory" if node is not None else "which is not there"),
                 member=shown(entry.name),
+                hint="" if node is not None else _LEFT_OUT,
             )
         target = (*found.path, last)
         if target == path:
