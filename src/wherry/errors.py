@@ -81,6 +81,10 @@ class WherryError(Exception):
             self.where = (place, *inner)
         return self
 
+    def add_hint(self, hint: str) -> None:
+        """Add a line to the hint; an empty one changes nothing."""
+        self.hint = "\n".join(filter(None, (self.hint, hint)))
+
     def is_within(self, place: str) -> bool:
         """Tell whether the outermost place of the error is a place or below it.
 

@@ -41,8 +41,7 @@ def list_catalog(registry: str, access: Access) -> list[str]:
             )
         )
     except (NotFound, Unauthorized, Denied) as error:
-        hint = _HUB_HINT if host == _HUB else _HINT
-        error.hint = "\n".join(filter(None, (error.hint, hint)))
+        error.add_hint(_HUB_HINT if host == _HUB else _HINT)
         raise
 
 

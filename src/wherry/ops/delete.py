@@ -201,7 +201,7 @@ def _with_hint(error: RegistryError, reference: Reference) -> RegistryError:
         hint = _HINTS.get(reference.domain, _DISTRIBUTION)
     else:
         hint = _HINTS.get(reference.domain, "")
-    error.hint = "\n".join(filter(None, (error.hint, hint)))
+    error.add_hint(hint)
     return error
 
 

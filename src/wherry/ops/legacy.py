@@ -112,15 +112,10 @@ def without_v1(
 def advise(error: WherryError, host: str) -> None:
     """Add how to allow v1 to the hint of an error, if that may help."""
     if may_help(error, host):
-        _add_hint(error, f"if {host} is a legacy registry (protocol version 1): --legacy")
+        error.add_hint(f"if {host} is a legacy registry (protocol version 1): --legacy")
 
 
 def _advise_a_tag(error: WherryError, host: str) -> None:
     """Add to the hint of an error about a digest that v1, which is allowed, has no digests."""
     if may_help(error, host):
-        advice = f"if {host} is a legacy registry, name a tag: version 1 has no digests"
-        _add_hint(error, advice)
-
-
-def _add_hint(error: WherryError, advice: str) -> None:
-    error.hint = "\n".join(filter(None, (error.hint, advice)))
+        error.add_hint(f"if {host} is a legacy registry, name a tag: version 1 has no digests")

@@ -124,7 +124,7 @@ class _TagReplacement:
                 "the tag stands for what it did; an empty image without a tag may be left: "
                 f"{self._stand_in.digest}"
             )
-        error.hint = "\n".join(filter(None, (error.hint, left)))
+        error.add_hint(left)
 
     def _warn_about_stand_in(self) -> None:
         self._warn(

@@ -302,8 +302,7 @@ class V1Session:
             raise self._private(f"{endpoint.schemes[0]}://{endpoint.host}") from None
         except NetworkError as error:
             if endpoint in self.endpoints and endpoint != self.index:
-                source = f"{self.index.name} names it as an endpoint for images"
-                error.hint = "\n".join(filter(None, (error.hint, source)))
+                error.add_hint(f"{self.index.name} names it as an endpoint for images")
             raise
         if _is_from(response, endpoint):
             try:
