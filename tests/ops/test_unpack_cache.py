@@ -30,7 +30,7 @@ IS_ROOT = os.geteuid() == 0
 TREES = [
     *LAYERS,
     tar(
-        member("owned", tarfile.DIRTYPE, uid=7, gid=8),
+        member("owned", tarfile.DIRTYPE, mode=0o755, uid=7, gid=8),
         (member("owned/file", mode=0o640, uid=7, gid=8), b"owned"),
         member("owned/link", tarfile.SYMTYPE, linkname="file", uid=7),
         (member("user", mode=0o644, pax_headers={"SCHILY.xattr.user.k": "v\udcff"}), b"c"),
@@ -205,6 +205,7 @@ def test_damage_is_found(
             if damage == "a file is gone":
                 file.unlink()
             elif damage == "a file is cut off":
+                file.chmod(0o600)
                 os.truncate(file, 0)
     if (way, damage) == ("link", "a file is cut off"):
         return  # links are not read
