@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from stored_images import OLD
 from trees import LAYERS, describe, member, tar, tree_layers
 from wherry.errors import IntegrityError, StoreError, UnsafeArchive, Unsupported
 from wherry.testing import Corrupt, Fault, build_image, layout_files, tar_layer, write_files
@@ -154,6 +155,20 @@ def test_a_layer_in_the_cache_is_not_fetched(
     assert fetched("2") == layers[1:]
     assert sorted(each.name for each in (tmp_path / "root").iterdir()) == ["a", "c"]
     assert fetched("2") == []
+
+
+def test_layers_without_diff_ids_are_unpacked_themselves(
+    client: Client, fake: FakeRegistry, tmp_path: Path, cache: Path
+) -> None:
+    for layer in OLD.layers:
+        fake.add_blob(layer)
+    fake.add_manifest("old", OLD.manifest.data, OLD.manifest.media_type, "1", digest=OLD.digest)
+    for name, way in (("plain", None), ("cached", "copy")):
+        client.unpack(f"{fake.host}/old:1", tmp_path / name, cache=way)
+    assert without_times(describe(tmp_path / "cached")) == without_times(
+        describe(tmp_path / "plain")
+    )
+    assert list(cache.iterdir()) == []
 
 
 def test_a_fill_that_fails_leaves_nothing(

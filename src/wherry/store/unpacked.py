@@ -33,7 +33,7 @@ DIRECTORY = "unpacked"
 _USER = re.compile(r"[0-9]{1,10}")
 _LAYER = re.compile(r"(sha256|sha384|sha512)-([0-9a-f]{64,128})\.[0-9a-z]+")
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY}
-# Directories of other users.
+# What other users have, or have put there.
 _NOT_OURS = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP}
 
 
@@ -101,34 +101,27 @@ class UnpackedLayers:
 
 def measure(root: Directory) -> tuple[int, int]:
     """Return the number of unpacked layers that this user can read, and their bytes."""
-    sizes = [_size(parent, name) for parent, name in _directories(root) if not is_staged(name)]
+    sizes = [_size(found) for _, name, found in _directories(root) if not is_staged(name)]
     return len(sizes), sum(sizes)
 
 
 def sweep(root: Directory, kept: Container[str], *, dry_run: bool) -> tuple[int, int]:
     """Remove layers that are not in use, and what killed processes left.
 
-    Returns:
-        Their number and their bytes.
-
     Args:
         root: The directory of the store.
         kept: The DiffIDs of the layers that stay, as text.
         dry_run: Whether to change nothing.
+
+    Returns:
+        Their number and their bytes.
     """
     sizes = []
-    for parent, name in _directories(root):
-        if _diff_id(name) in kept:
-            continue
-        with contextlib.suppress(FileNotFoundError):
-            found = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
-            try:
-                if _is_unused(found) and _is_at(found, parent, name):
-                    sizes.append(_size(parent, name))
-                    if not dry_run:
-                        _remove(parent, name)
-            finally:
-                os.close(found)
+    for parent, name, found in _directories(root):
+        if _diff_id(name) not in kept and _is_unused(found) and _is_at(found, parent, name):
+            sizes.append(_size(found))
+            if not dry_run:
+                _remove(parent, name)
     return len(sizes), sum(sizes)
 
 
@@ -156,38 +149,38 @@ def _remove(parent: int, name: str) -> None:
     remove_tree(name, parent)
 
 
-def _directories(root: Directory) -> Iterator[tuple[int, str]]:
-    """Yield the directories of layers: a descriptor of what has them, and their names."""
+def _directories(root: Directory) -> Iterator[tuple[int, str, int]]:
+    """Yield each directory of a layer: what has it, open, its name, and itself, open."""
     try:
         users = root.child(DIRECTORY)
     except FileNotFoundError:
         return
     for user in sorted(filter(_USER.fullmatch, users.names())):
-        try:
-            parent = os.open(user, DIRECTORY_FLAGS, dir_fd=users.fd)
-        except OSError as error:
-            if error.errno not in _NOT_OURS:
-                raise
-            continue
-        try:
+        for parent in _opened(user, users.fd):
             for name in sorted(os.listdir(parent)):  # noqa: PTH208 - a descriptor
                 if _LAYER.fullmatch(name) or is_staged(name):
-                    yield parent, name
-        finally:
-            os.close(parent)
+                    for found in _opened(name, parent):
+                        yield parent, name, found
 
 
-def _size(parent: int, name: str) -> int:
-    """Return the bytes that a directory takes on the disk, without those that links share."""
+def _opened(name: str, parent: int) -> Iterator[int]:
+    """Yield a directory, open until the next step; nothing for what others have put there."""
     try:
-        directory = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
-    except FileNotFoundError:
-        return 0
+        found = os.open(name, DIRECTORY_FLAGS, dir_fd=parent)
+    except OSError as error:
+        if error.errno not in _NOT_OURS:
+            raise
+        return
     try:
-        with os.scandir(directory) as entries:
-            return sum(_blocks(entry) for entry in entries)
+        yield found
     finally:
-        os.close(directory)
+        os.close(found)
+
+
+def _size(directory: int) -> int:
+    """Return the bytes that a directory takes on the disk, those of hard links included."""
+    with os.scandir(directory) as entries:
+        return sum(map(_blocks, entries))
 
 
 def _blocks(entry: os.DirEntry[str]) -> int:
