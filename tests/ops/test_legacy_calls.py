@@ -13,6 +13,7 @@ from wherry.testing import (
     FakeRegistry,
     FakeV1Registry,
     Fault,
+    HangUp,
     build_v1_image,
     sha256,
     tar_layer,
@@ -139,6 +140,18 @@ def test_a_cancelled_call_does_not_go_on_to_v1(
         client.tags(f"{registry.host}/acme/app", cancel=cancel)
     timer.join()
     assert not asked_v1(registry)
+
+
+def test_a_silent_host_gets_one_attempt_by_v1(
+    registry: FakeV1Registry, store: wherry.Store
+) -> None:
+    registry.inject(Fault(HangUp()))
+    with (
+        wherry.Client(store=store, retries=2, legacy=True) as client,
+        pytest.raises(wherry.NetworkError),
+    ):
+        client.tags(f"{registry.host}/acme/app")
+    assert [each.path for each in registry.requests].count("/v1/_ping") == 1
 
 
 @pytest.mark.parametrize("call", ["digest", "manifest", "raw_config", "platforms", "referrers"])

@@ -17,6 +17,7 @@ from wherry.testing import (
     FakeV1Registry,
     Fault,
     FixedReply,
+    HangUp,
     build_image,
     tar_layer,
 )
@@ -189,6 +190,15 @@ def test_a_host_without_any_version_is_an_error_of_version_2(
     with pytest.raises(kind) as caught:
         getattr(client, call)(f"store:{name}", f"{v1.host}/app:1")
     assert caught.value.where == (f"{v1.host}/app",)
+
+
+def test_a_silent_host_gets_one_attempt_by_version_1(
+    client: wherry.Client, name: str, v1: FakeV1Registry
+) -> None:
+    v1.inject(Fault(HangUp()))
+    with pytest.raises(wherry.NetworkError):
+        client.push(name, f"{v1.host}/app:1")
+    assert [each.path for each in v1.requests].count("/v1/_ping") == 1
 
 
 def test_a_repository_that_version_1_refuses_is_an_error_of_version_1(

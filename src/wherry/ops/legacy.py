@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry.errors import Cancelled, Unsupported, WherryError
-from wherry.registry.legacy_order import choose_error, may_go_on, may_help
+from wherry.registry.legacy_order import choose_error, is_silent, may_go_on, may_help
 from wherry.transfer.progress import Emitter
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def open_v1(
         on_retry=emitter.report_retry,
     )
     try:
-        repository.connect()
+        repository.connect(is_silent=is_silent(error))
     except Cancelled:
         raise
     except WherryError as other:

@@ -12,7 +12,7 @@ from wherry.model.record import Record
 from wherry.ops.legacy import WARNING
 from wherry.ops.v1_image import read_pushed_image
 from wherry.registry.host_calls import HostCalls
-from wherry.registry.legacy_order import choose_error, may_go_on
+from wherry.registry.legacy_order import choose_error, is_silent, may_go_on
 from wherry.registry.upload_options import UploadOptions
 from wherry.registry.v1_session import V1Session
 from wherry.registry.v1_uploads import V1Upload, V1Uploads
@@ -81,7 +81,10 @@ def find_v1_registry(
     warnings = session.server_warnings(cancel, options.warn)
     found = V1Session(session, endpoint, warnings)
     try:
-        ping = calls.run(cancel, lambda: found.ping(cancel))
+        if is_silent(refusal):  # for all attempts
+            ping = found.ping(cancel)
+        else:
+            ping = calls.run(cancel, lambda: found.ping(cancel))
     except WherryError as error:
         raise choose_error(refusal, error) from None
     return V1Registry(found, refusal, is_certain=bool(ping.version))

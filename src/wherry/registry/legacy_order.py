@@ -70,8 +70,12 @@ def may_help(error: WherryError, host: str) -> bool:
     registries that are known to have no v1 are left out too, so that not every misspelt name is
     answered by a hint about v1.
     """
-    is_reached = not isinstance(error, NetworkError) or error.answered
-    return is_reached and host not in _WITHOUT_V1 and not host.endswith(_WITHOUT_V1_BELOW)
+    return not is_silent(error) and host not in _WITHOUT_V1 and not host.endswith(_WITHOUT_V1_BELOW)
+
+
+def is_silent(error: WherryError) -> bool:
+    """Return whether the host has not answered at all."""
+    return isinstance(error, NetworkError) and not error.answered
 
 
 class _Weight(enum.IntEnum):

@@ -81,8 +81,12 @@ class V1Repository:
         """The repository's name."""
         return self.reference.name
 
-    def connect(self) -> None:
+    def connect(self, *, is_silent: bool = False) -> None:
         """Ask the registry what it is and for the list of images.
+
+        Args:
+            is_silent: Whether the registry did not answer by version 2, for all attempts. Then
+                the first request is tried once only.
 
         Raises:
             NotFound: The registry has no such repository, or does not speak version 1.
@@ -91,7 +95,10 @@ class V1Repository:
             InvalidDocument: The list cannot be read.
         """
         try:
-            self.ping = self._run(lambda: self.session.ping(self._cancel))
+            policy = self._policy.replace(attempts=1) if is_silent else self._policy
+            self.ping = run(
+                policy, self._cancel, lambda: self.session.ping(self._cancel), self._on_retry
+            )
         except (RateLimited, RegistryError):
             self.ping = Ping()  # the list may be served all the same
         index = self._api(self.session.index)
