@@ -71,7 +71,7 @@ LAYERS = [
         member("usr/lib", tarfile.DIRTYPE, mode=0o2775),
         member("lib", tarfile.SYMTYPE, linkname="usr/lib"),
         (member("lib/libc.so", mode=0o755), b"\x7fELF" * 100),
-        member("usr/lib/libc.so.6", tarfile.LNKTYPE, linkname="usr/lib/libc.so"),
+        member("usr/lib/libc.so.6", tarfile.LNKTYPE, linkname="usr/lib/libc.so", mode=0o755),
         (member("usr/su", mode=0o4755), b"su"),
         (member("usr/" + "long" * 40, mode=0o644), b"long"),
         (member("usr/caf\udce9\n", mode=0o644), b"odd"),
@@ -96,7 +96,7 @@ LAYERS = [
         member("opaque", tarfile.DIRTYPE, mode=0o750),
         member("opaque/.wh..wh..opq"),
         (member("opaque/new", mode=0o644), b"new"),
-        member("hard", tarfile.LNKTYPE, linkname="usr/su"),
+        member("hard", tarfile.LNKTYPE, linkname="usr/su", mode=0o4755),
         (
             member("times", mode=0o644, pax_headers={"mtime": "1600000000.123456789"}),
             b"nanoseconds",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trees import member, tar
+from trees import acl, member, tar
 from wherry.content.cancel import CancelToken
 from wherry.errors import (
     Cancelled,
@@ -229,6 +229,20 @@ def test_a_hard_link_whose_file_is_left_out(client: Client, tmp_path: Path) -> N
     with pytest.raises(UnsafeArchive, match="which is not there") as caught:
         client.unpack(f"oci:{tmp_path / 'layout'}:x", tmp_path / "root", layer=2)
     assert "--layer" in caught.value.hint
+
+
+def test_no_file_inherits_an_access_control_list(
+    client: Client, layout: str, tmp_path: Path
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    try:
+        os.setxattr(place, "system.posix_acl_default", os.fsencode(acl(7, 7, 7)))
+    except OSError:
+        pytest.skip("the file system has no access control lists")
+    client.unpack(layout, place / "root")
+    for path in (place / "root", *(place / "root").rglob("*")):
+        assert os.listxattr(path) == [], path
 
 
 def test_the_parent_has_to_exist(client: Client, layout: str, tmp_path: Path) -> None:

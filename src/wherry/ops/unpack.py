@@ -112,6 +112,7 @@ def _prepared(
     directory = staged.descriptor
     mode = stat.S_IMODE(os.fstat(directory).st_mode)
     os.fchmod(directory, 0o700)
+    _drop_acls(directory)
     if options.cache == OVERLAY:
         lower = make_layers(directory)
         try:
@@ -131,6 +132,16 @@ def _prepared(
     finally:
         os.close(root)
     os.fchmod(directory, mode)
+
+
+def _drop_acls(directory: int) -> None:
+    """Remove the access control lists that a new directory has from the one above it (acl(5)).
+
+    Else all files would inherit them.
+    """
+    for name in ("system.posix_acl_default", "system.posix_acl_access"):
+        with contextlib.suppress(OSError):  # there is none
+            os.removexattr(directory, name)
 
 
 def _check_target(directory: Path, options: UnpackOptions) -> None:
