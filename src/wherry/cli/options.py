@@ -104,7 +104,7 @@ legacy_option = click.option(
     "--legacy",
     is_flag=True,
     default=None,
-    help="Use the unsafe v1 protocol if v2 does not have the image (WHERRY_LEGACY).",
+    help="Fall back to the unsafe v1 protocol (WHERRY_LEGACY).",
 )
 _SHARED = (
     "authfile",
