@@ -155,8 +155,9 @@ def test_pipes_and_devices_stay_and_links_are_followed(
         assert reader.stdout.read() == expected
     assert (tmp_path / "pipe").is_fifo()
     (tmp_path / "full").symlink_to("/dev/full")  # so that a fault does not replace the device
-    with pytest.raises(StoreFull):
+    with pytest.raises(StoreFull) as caught:
         client.export(layout, tmp_path / "full")
+    assert "not complete" in caught.value.hint
     assert (tmp_path / "full").is_symlink()
     (tmp_path / "target").touch()
     (tmp_path / "link").symlink_to("target")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import tarfile
 import threading
 from pathlib import Path
@@ -34,7 +35,7 @@ from wherry.testing import (
 
 if TYPE_CHECKING:
     from conftest import Wherry
-    from wherry import Client
+    from wherry import Client, Event
     from wherry.testing import FakeRegistry
 
 LAYERS = [
@@ -301,6 +302,31 @@ def test_ids_are_mapped(client: Client, tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="no range of the map has the owner 4"):
         client.unpack(address, tmp_path / "other", uid_map=ranges, gid_map=[(0, 1, 1)])
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root gives files away")
+def test_others_give_no_files_away(client: Client, layout: str, tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="may not give files to 0:0") as caught:
+        client.unpack(layout, tmp_path / "root", uid_map=[(0, 0, 10)], gid_map=[(0, 0, 10)])
+    assert "--keep-owners" in caught.value.hint
+    assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files that even root cannot remove")
+def test_an_old_directory_that_stays_is_named(client: Client, layout: str, tmp_path: Path) -> None:
+    """A file system that is mounted in it cannot be removed."""
+    root = tmp_path / "place" / "root"
+    (root / "mounted").mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "none", root / "mounted"], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    events: list[Event] = []
+    try:
+        client.unpack(layout, root, replace=True, on_event=events.append)
+        [old] = (each for each in root.parent.iterdir() if each != root)
+        assert any(str(old) in each.message for each in events)
+    finally:
+        [old] = (each for each in root.parent.iterdir() if (each / "mounted").exists())
+        subprocess.run(["umount", old / "mounted"], check=True)
 
 
 def test_what_ranges_the_command_takes(wherry: Wherry, tmp_path: Path) -> None:

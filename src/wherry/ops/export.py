@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from wherry.archive.write_errors import check_parent, translate_write_errors
+from wherry.archive.write_errors import NOTHING_LEFT, check_parent, translate_write_errors
 from wherry.content.output import whole_file
 from wherry.content.verify import RawLimit, layer_name
 from wherry.errors import IntegrityError, Unsupported
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from wherry.unpack.merged import MergedFile
     from wherry.unpack.unpack_layers import PackedLayer
 
+_CUT_OFF = "what was written is not complete"
 _CHUNK = 2**20
 _BUFFER = 2**20
 
@@ -60,7 +61,7 @@ def export(
     """
     if not isinstance(target, Path):
         pieces = export_pieces(address, wanted, options, access)
-        with contextlib.closing(pieces), translate_write_errors("the output"):
+        with contextlib.closing(pieces), translate_write_errors("the output", left=_CUT_OFF):
             _write(pieces, target)
         return
     target = Path(os.path.realpath(target)) if target.is_file() else target
@@ -70,7 +71,7 @@ def export(
     pieces = export_pieces(address, wanted, options, access, target.parent if is_file else None)
     with (
         contextlib.closing(pieces),
-        translate_write_errors(target),
+        translate_write_errors(target, left=NOTHING_LEFT if is_file else _CUT_OFF),
         _open_file(target) if is_file else target.open("wb", 0) as file,
     ):
         _write(pieces, file)
@@ -121,10 +122,11 @@ def export_pieces(
     ):
         merger = Merger(options.limits.files, keeps_dirlinks=options.keeps_dirlinks)
         contents = []
-        for layer in image.layers:
-            file = opened.enter_context(tempfile.TemporaryFile(dir=directory))
-            contents.append(file.fileno())
-            read_layer(layer, merger, options.wanted, access.cancel, file.fileno())
+        with translate_write_errors(directory):
+            for layer in image.layers:
+                file = opened.enter_context(tempfile.TemporaryFile(dir=directory))
+                contents.append(file.fileno())
+                read_layer(layer, merger, options.wanted, access.cancel, file.fileno())
         for found in limited(merger.files(), options):
             access.cancel.check()
             yield header(found.entry if found.path else found.entry._replace(name=b"."))

@@ -95,6 +95,8 @@ def unpack(
                 keeps_dirlinks=options.keeps_dirlinks,
             )
         staged.publish(syncs=False, replaces=options.replaces)
+        if os.path.lexists(staged.path):
+            emitter.warn(f"the old directory cannot be removed: {staged.path}")
         if options.cache == OVERLAY:
             mount(staged.descriptor, directory)
     emitter.emit(Status.DONE, message=f"Unpacked to {directory}")

@@ -200,23 +200,35 @@ class Applier:
     def _set_attributes(self, attributes: Attributes, file: int | str) -> None:
         """Set owner, extended attributes, mode and time, in an order that undoes none."""
         mode, mtime = attributes.mode, attributes.mtime
-        owner = self._owners.of(attributes.uid, attributes.gid)
-        if owner is not None and owner != self._usual_owner:
-            os.chown(file, *owner)
+        self._give(attributes, lambda *owner: os.chown(file, *owner))
         for key, value in self._owners.xattrs(attributes):
             self._set_xattr(file, key, value)
         os.chmod(file, mode)  # noqa: PTH101 - a descriptor
         os.utime(file, ns=(mtime, mtime))
 
     def _set_link_attributes(self, attributes: Attributes, name: bytes, parent: int) -> None:
-        owner = self._owners.of(attributes.uid, attributes.gid)
-        if owner is not None and owner != self._usual_owner:
-            os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
+        self._give(
+            attributes,
+            lambda *owner: os.chown(name, *owner, dir_fd=parent, follow_symlinks=False),
+        )
         for key, value in attributes.xattrs.items():
             path = b"/proc/self/fd/%d/%s" % (parent, name)
             self._set_xattr(path, key, value, follow_symlinks=False)
         times = (attributes.mtime, attributes.mtime)
         os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
+
+    def _give(self, attributes: Attributes, chown: Callable[[int, int], None]) -> None:
+        """Set the owner if it is not that of all new files."""
+        owner = self._owners.of(attributes.uid, attributes.gid)
+        if owner is None or owner == self._usual_owner:
+            return
+        try:
+            chown(*owner)
+        except PermissionError:
+            raise Unsupported(
+                f"you may not give files to {owner[0]}:{owner[1]}",
+                hint="only root may; --keep-owners records the owners",
+            ) from None
 
     def _set_xattr(
         self, file: int | str | bytes, key: bytes, value: bytes, *, follow_symlinks: bool = True
