@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wherry.errors import UnsafeArchive
-from wherry.unpack.entry import DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK, Attributes, Entry
+from wherry.unpack.entry import DIRECTORY, FIFO, FILE, HARDLINK, SYMLINK, Attributes, Entry, Extent
 from wherry.unpack.plan import Make, MakeDirectory, MakeLink, Planner, Remove
 from wherry.unpack.tree import Directory, Path, Symlink, directories
 
@@ -267,6 +267,32 @@ def test_paths_of_deep_trees_are_made_one_at_a_time() -> None:
     assert len(found) == 4 * 1901 + 1
     assert found[-1] == ()
     assert peak < 10 * 2**20
+
+
+LARGE = Attributes(0o755, 0, 0, 0, {b"user.k": b"v" * 2**20})
+
+
+def plan_often(planner: Planner, large: Entry) -> None:
+    planner.begin_layer()
+    for _ in range(70):
+        planner.plan(large)
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        *(Entry(b"f", kind, LARGE, link=b"t") for kind in (DIRECTORY, SYMLINK, FILE)),
+        Entry(b"f", FILE, Attributes(0, 0, 0, 0), extents=(Extent(0, 0),) * 200_000),
+    ],
+    ids=["directory", "link", "file", "holes"],
+)
+def test_what_stays_in_memory_has_a_limit(large: Entry) -> None:
+    with pytest.raises(UnsafeArchive, match="too many attributes"):
+        plan_often(Planner(holds_all=True), large)
+
+
+def test_files_do_not_stay_in_memory() -> None:
+    plan_often(Planner(), Entry(b"f", FILE, LARGE))
 
 
 # Any layers

@@ -14,6 +14,7 @@ CHARACTER, BLOCK_DEVICE, FIFO = "character device", "block device", "fifo"
 DEVICES = frozenset((CHARACTER, BLOCK_DEVICE))
 KINDS = {kind: kind for kind in (FILE, DIRECTORY, SYMLINK, HARDLINK, *DEVICES, FIFO)}
 
+_USUAL = 256  # bytes of attributes and links
 NO_XATTRS: Mapping[bytes, bytes] = MappingProxyType({})
 
 
@@ -64,6 +65,13 @@ class Entry(NamedTuple):
     link: bytes = b""
     device: tuple[int, int] = (0, 0)
     extents: tuple[Extent, ...] | None = None
+
+
+def held(entry: Entry) -> int:
+    """Return about how many bytes of memory an entry takes beyond what is usual."""
+    attributes = sum(len(key) + len(value) for key, value in entry.attributes.xattrs.items())
+    extents = 0 if entry.extents is None else len(entry.extents)
+    return max(0, attributes + len(entry.link) + 128 * extents - _USUAL)
 
 
 def shown(name: bytes) -> str:

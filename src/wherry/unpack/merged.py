@@ -44,7 +44,7 @@ class Merger:
 
     def __init__(self, max_files: int, *, keeps_dirlinks: bool = False) -> None:
         self._files_left = max_files
-        self._planner = Planner(keeps_dirlinks=keeps_dirlinks)
+        self._planner = Planner(keeps_dirlinks=keeps_dirlinks, holds_all=True)
         self._entries: list[dict[int, tuple[Entry, int]]] = []
 
     def begin_layer(self) -> None:

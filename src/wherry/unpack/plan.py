@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from wherry.errors import UnsafeArchive
-from wherry.unpack.entry import DIRECTORY, HARDLINK, SYMLINK, shown
+from wherry.unpack.entry import DIRECTORY, HARDLINK, SYMLINK, held, shown
 from wherry.unpack.tree import (
     MAX_PATH,
     ROOT,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from wherry.unpack.entry import Entry
     from wherry.unpack.tree import Node
 
+MAX_HELD = 64 * 2**20  # bytes of large attributes, maps of holes and links in memory
 _LEFT_OUT = "--layer, --include, --exclude and --strip-components may leave its file out"
 _WHITEOUT, _META, _OPAQUE = b".wh.", b".wh..wh.", b".wh..wh..opq"
 
@@ -75,11 +76,14 @@ class Planner:
     Args:
         keeps_dirlinks: Whether an entry for a directory leaves a link to a directory as it is,
             where the name has one; otherwise the directory replaces the link.
+        holds_all: Whether the caller keeps all entries in memory.
     """
 
-    def __init__(self, *, keeps_dirlinks: bool = False) -> None:
+    def __init__(self, *, keeps_dirlinks: bool = False, holds_all: bool = False) -> None:
         self.root = Directory(0)
         self._keeps_dirlinks = keeps_dirlinks
+        self._holds_all = holds_all
+        self._room = MAX_HELD
         self._layer = 0
         self.number = 0
         self._parent: tuple[bytes, Place] | None = None  # of the last entry
@@ -100,6 +104,12 @@ class Planner:
         operations: list[Operation] = []
         self._operations = operations
         self.number += 1
+        if self._holds_all or entry.kind is DIRECTORY or entry.kind is SYMLINK:
+            self._room -= held(entry)
+            if self._room < 0:
+                raise UnsafeArchive(
+                    "too many attributes, holes and links", member=shown(entry.name)
+                )
         above, _, last = entry.name.rpartition(b"/")
         if not last or last in {b".", b".."}:  # the name ends with a slash or dots
             parts = split(entry.name, entry.name)
