@@ -75,9 +75,17 @@ def kill(
     after: int,
     how: signal.Signals = signal.SIGKILL,
 ) -> bool:
-    """Kill a push when the registry has so many bytes; return False if it has ended before."""
+    """Kill a push when the registry has so many bytes; return False if it has ended before.
+
+    The registry has the config by then: else its session could be left, if the process dies
+    before it knows the session's address.
+    """
+
+    def is_due() -> bool:
+        return stored(registry) >= after and bool(registry.blobs)
+
     with process:
-        wait_for(lambda: stored(registry) >= after or process.poll() is not None, 60)
+        wait_for(lambda: is_due() or process.poll() is not None, 60)
         is_running = process.poll() is None
         process.send_signal(how)
         process.communicate(timeout=60)
