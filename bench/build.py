@@ -49,6 +49,12 @@ SHAPES = {
     for shape in (
         Shape("small", (50 * _MB,)),
         Shape("five", (60 * _MB, 45 * _MB, 30 * _MB, 12 * _MB, 3 * _MB)),
+        # As five, with some 15,000 files.
+        Shape(
+            "files",
+            (60 * _MB, 45 * _MB, 30 * _MB, 12 * _MB, 3 * _MB),
+            file_mean=27 * _KB,
+        ),
         Shape(
             "many",
             tuple(20 * _KB * (1 + 17 * number % 42) for number in range(42)),

@@ -83,7 +83,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--image", default="five", choices=sorted(SHAPES))
+    parser.add_argument("--image", default="files", choices=sorted(SHAPES))
     parser.add_argument("--runs", type=int, default=5, help="runs of each command (default: 5)")
     parser.add_argument("--cores", type=int, default=_CORES, help="cores to use (default: 2)")
     parser.add_argument("--keep", type=Path, default=_KEEP, help="where images stay (.bench)")
