@@ -35,13 +35,18 @@ _KB, _MB = 10**3, 10**6
 
 @dataclass(frozen=True)
 class Shape:
-    """Shape of an image: the compressed size of each layer, and the size of its files."""
+    """Shape of an image: the compressed size of each layer, and the size of its files.
+
+    ``ordered`` files are in the order of their directories, as in layers of real images. Others
+    are mixed, so that all layers compress equally well.
+    """
 
     name: str
     layers: tuple[int, ...]
     file_mean: int = 40 * _KB
     file_limit: int = 8 * _MB
     level: int = 6
+    ordered: bool = False
 
 
 SHAPES = {
@@ -53,7 +58,8 @@ SHAPES = {
         Shape(
             "files",
             (60 * _MB, 45 * _MB, 30 * _MB, 12 * _MB, 3 * _MB),
-            file_mean=27 * _KB,
+            file_mean=37 * _KB,
+            ordered=True,
         ),
         Shape(
             "many",
@@ -199,9 +205,11 @@ def _endless(found: list[_File], shape: Shape) -> Iterator[tuple[str, _File]]:
 
 
 def _found(shape: Shape) -> list[_File]:
-    """Return the files of installed packages in a reproducible mixed order."""
+    """Return the files of installed packages in a reproducible order, mixed or not."""
     roots = ["/usr/lib", "/usr/share", "/usr/bin", "/usr/local", *_python_directories()]
     files = {file.path: file for root in roots for file in _regular_files(root, shape.file_limit)}
+    if shape.ordered:
+        return sorted(files.values())
     return sorted(files.values(), key=lambda file: (zlib.crc32(file.path.encode()), file.path))
 
 

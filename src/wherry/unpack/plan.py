@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_HELD = 64 * 2**20  # bytes of large attributes, maps of holes and links in memory
 _LEFT_OUT = "--layer, --include, --exclude and --strip-components may leave its file out"
+_KEPT = 4096  # names of directories
 _WHITEOUT, _META, _OPAQUE = b".wh.", b".wh..wh.", b".wh..wh..opq"
 
 
@@ -86,14 +87,14 @@ class Planner:
         self._room = MAX_HELD
         self._layer = 0
         self.number = 0
-        self._parent: tuple[bytes, Place] | None = None  # of the last entry
+        self._parents: dict[bytes, Place] = {}  # of entries of this layer, by their names
         self._operations: list[Operation] = []
 
     def begin_layer(self) -> None:
         """Go on to the next layer."""
         self._layer += 1
         self.number = 0
-        self._parent = None
+        self._parents.clear()
 
     def plan(self, entry: Entry) -> list[Operation]:
         """Return what an entry changes, in order; at most one `Make`, and that is the last.
@@ -195,8 +196,9 @@ class Planner:
 
     def _open(self, name: bytes, entry: Entry) -> Place:
         """Return the directory of a name; make what is missing on the way."""
-        if self._parent is not None and self._parent[0] == name:
-            return self._parent[1]
+        known = self._parents.get(name)
+        if known is not None:
+            return known
         walk = Walk(self.root, entry.name)
         for part in walk.parts(split(name, entry.name)):
             directory = walk.directory
@@ -211,7 +213,9 @@ class Planner:
             walk.enter(part, node)
         place = walk.place
         place.directory.layer = self._layer
-        self._parent = (name, place)
+        if len(self._parents) >= _KEPT:
+            self._parents.clear()
+        self._parents[name] = place
         return place
 
     # Removing
@@ -223,7 +227,7 @@ class Planner:
         del parent.children[path[-1]]
         self._operations.append(Remove(path))
         if not isinstance(there, Leaf):
-            self._parent = None  # it may have led through this
+            self._parents.clear()  # some may have led through this
 
     def _apply_whiteout(self, above: bytes, name: bytes, entry: Entry) -> None:
         """Remove what lower layers have; what this layer has added stays, in any order."""
