@@ -54,7 +54,7 @@ SHAPES = {
     for shape in (
         Shape("small", (50 * _MB,)),
         Shape("five", (60 * _MB, 45 * _MB, 30 * _MB, 12 * _MB, 3 * _MB)),
-        # As five, with some 15,000 files.
+        # As five, with some 14,000 files.
         Shape(
             "files",
             (60 * _MB, 45 * _MB, 30 * _MB, 12 * _MB, 3 * _MB),
