@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from build import SHAPES, provide
 from contenders import clean_place, environ, podman_driver, podman_places
 from measure import CommandError, Figures, Sample, run
-from report import Verdict
+from report import Verdict, print_rows, wall_ratios
 from wheel import environment
 from wherry.testing import Distribution, find_binary
 
@@ -137,18 +137,9 @@ def _race(commands: Mapping[str, Callable[[Path], Command]], runs: int) -> dict[
 
 
 def _print(image: str, rows: Mapping[str, Figures | str]) -> None:
-    head = ("wall s", "CPU s", "peak MB", "slowest/fastest")
-    print(f"  {'':<26}" + "".join(f"{title:>10}" for title in head[:-1]) + f"{head[-1]:>17}")
-    for name, row in rows.items():
-        if isinstance(row, str):
-            print(f"  {name:<26}  {row}")
-        else:
-            figures = f"{row.wall:>10.3f}{row.cpu:>10.3f}{row.peak / _MB:>10.1f}"
-            print(f"  {name:<26}{figures}{row.spread:>17.2f}")
-    for ours, theirs, limit in _RATIOS:
-        left, right = rows.get(ours), rows.get(theirs)
-        if isinstance(left, Figures) and isinstance(right, Figures):
-            print(Verdict(f"{image}: {ours} / {theirs}", left.wall / right.wall, limit))
+    print_rows(rows)
+    for verdict in wall_ratios(rows, _RATIOS):
+        print(verdict._replace(what=f"{image}: {verdict.what}"))
     peaks = [
         row.highest_peak
         for name, row in rows.items()

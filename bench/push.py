@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from build import SHAPES, provide
 from contenders import clean_place, environ, stores_on
 from measure import CommandError, Figures, Sample, run
-from report import Verdict, print_verdicts
+from report import Verdict, print_rows, print_verdicts, wall_ratios
 from wheel import environment
 from wherry.testing import Distribution, TcpProxy, find_binary
 
@@ -84,8 +84,9 @@ def main() -> None:
         with _setting(options.keep, wherry, image) as (setting, built):
             is_big = image == "big"
             rows = _race(setting, _contenders(setting), _BIG_RUNS if is_big else options.runs)
-            _print(image, built, rows)
-            verdicts += [] if is_big else [*_ratios(rows), *_repetitions(setting)]
+            print(f"\n{image}: {built}, load {os.getloadavg()[0]:.2f}")
+            print_rows(rows)
+            verdicts += [] if is_big else [*wall_ratios(rows, _RATIOS), *_repetitions(setting)]
         verdicts += _peaks(image, rows, peaks)
     print()
     print_verdicts(verdicts)
@@ -279,25 +280,6 @@ def _count(
         moved = sum("/blobs/" in path for _, path, _ in requests)
         yield Verdict(f"{what}: requests at the {side}", len(requests), limit)
         yield Verdict(f"{what}: requests for blobs at the {side}", moved, 0)
-
-
-def _print(image: str, built: Built, rows: Mapping[str, Figures | str]) -> None:
-    print(f"\n{image}: {built}, load {os.getloadavg()[0]:.2f}")
-    head = ("wall s", "CPU s", "peak MB", "slowest/fastest")
-    print(f"  {'':<38}" + "".join(f"{title:>10}" for title in head[:-1]) + f"{head[-1]:>17}")
-    for name, row in rows.items():
-        if isinstance(row, str):
-            print(f"  {name:<38}  {row}")
-        else:
-            figures = f"{row.wall:>10.3f}{row.cpu:>10.3f}{row.peak / _MB:>10.1f}"
-            print(f"  {name:<38}{figures}{row.spread:>17.2f}", flush=True)
-
-
-def _ratios(rows: Mapping[str, Figures | str]) -> Iterator[Verdict]:
-    for ours, theirs, limit in _RATIOS:
-        left, right = rows.get(ours), rows.get(theirs)
-        if isinstance(left, Figures) and isinstance(right, Figures):
-            yield Verdict(f"{ours} / {theirs}", left.wall / right.wall, limit)
 
 
 def _peaks(

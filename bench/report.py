@@ -6,12 +6,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from build import Built
     from measure import Figures
 
-__all__ = ["Results", "Verdict", "print_image", "print_targets", "print_verdicts"]
+__all__ = [
+    "Results",
+    "Verdict",
+    "print_image",
+    "print_rows",
+    "print_targets",
+    "print_verdicts",
+    "wall_ratios",
+]
 
 _MB = 10**6
 _ARCHIVE, _PODMAN = "skopeo docker-archive:", "podman pull"
@@ -81,6 +89,29 @@ def print_image(name: str, built: Built, rows: dict[str, Figures | str]) -> None
             f"{row.requests:>10}{times:>10}{row.spread:>17.2f}",
             flush=True,
         )
+
+
+def print_rows(rows: Mapping[str, Figures | str]) -> None:
+    """Print the figures of commands; a text is the reason why there are none."""
+    width = max(map(len, rows)) + 1
+    head = ("wall s", "CPU s", "peak MB", "slowest/fastest")
+    print(f"  {'':<{width}}" + "".join(f"{title:>10}" for title in head[:-1]) + f"{head[-1]:>17}")
+    for name, row in rows.items():
+        if isinstance(row, str):
+            print(f"  {name:<{width}}  {row}")
+        else:
+            figures = f"{row.wall:>10.3f}{row.cpu:>10.3f}{row.peak / _MB:>10.1f}"
+            print(f"  {name:<{width}}{figures}{row.spread:>17.2f}", flush=True)
+
+
+def wall_ratios(
+    rows: Mapping[str, Figures | str], limits: Sequence[tuple[str, str, float]]
+) -> Iterator[Verdict]:
+    """Yield the ratios of wall times of two commands each, with the largest that is allowed."""
+    for ours, theirs, limit in limits:
+        left, right = rows.get(ours), rows.get(theirs)
+        if not isinstance(left, str | None) and not isinstance(right, str | None):
+            yield Verdict(f"{ours} / {theirs}", left.wall / right.wall, limit)
 
 
 def print_targets(results: Results) -> None:

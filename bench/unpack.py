@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from build import SHAPES, provide
 from contenders import clean_place, environ, stores_on
 from measure import CommandError, Figures, run
-from report import Verdict, print_verdicts
+from report import Verdict, print_rows, print_verdicts, wall_ratios
 from wheel import environment
 from wherry.testing import Distribution, build_image, find_binary, layout_files, write_files
 
@@ -75,8 +75,8 @@ def main() -> None:
         inputs = _inputs(wherry, registry, options.image, place)
         print(f"\n{options.image}: {built}")
         rows = _race(_commands(wherry, inputs), options.runs)
-    _print(rows)
-    verdicts = [*_ratios(rows), *_peaks(rows), *_many_files(wherry)]
+    print_rows(rows)
+    verdicts = [*wall_ratios(rows, _RATIOS), *_peaks(rows), *_many_files(wherry)]
     print()
     print_verdicts(verdicts)
 
@@ -158,24 +158,6 @@ def _run(command: str) -> Sample:
     with clean_place() as place:
         line = f"cd {shlex.quote(str(place))} && {command}"
         return run(["sh", "-c", line], log=place / "output", env=environ(place))
-
-
-def _print(rows: Mapping[str, Figures | str]) -> None:
-    head = ("wall s", "CPU s", "peak MB", "slowest/fastest")
-    print(f"  {'':<34}" + "".join(f"{title:>10}" for title in head[:-1]) + f"{head[-1]:>17}")
-    for name, row in rows.items():
-        if isinstance(row, str):
-            print(f"  {name:<34}  {row}")
-        else:
-            figures = f"{row.wall:>10.3f}{row.cpu:>10.3f}{row.peak / _MB:>10.1f}"
-            print(f"  {name:<34}{figures}{row.spread:>17.2f}", flush=True)
-
-
-def _ratios(rows: Mapping[str, Figures | str]) -> Iterator[Verdict]:
-    for ours, theirs, limit in _RATIOS:
-        left, right = rows.get(ours), rows.get(theirs)
-        if isinstance(left, Figures) and isinstance(right, Figures):
-            yield Verdict(f"{ours} / {theirs}", left.wall / right.wall, limit)
 
 
 def _peaks(rows: Mapping[str, Figures | str]) -> Iterator[Verdict]:

@@ -57,7 +57,7 @@ int main(int count, char **arguments) {
     count = getgroups(64, groups);
     for (int i = 0; i < count; i++) if (groups[i] != getgid()) printf("group %d\n", groups[i]);
     printf("volume %d %d\n", access("/data/seed", R_OK) == 0, can_write("/data/new"));
-    printf("root %d\n", can_write("/work/new"));
+    printf("root %d\n", can_write("/place/new"));
     return 0;
 }
 """
@@ -93,7 +93,7 @@ def layer(program: bytes) -> bytes:
         *((member(name, mode=0o644), content) for name, content in FILES.items()),
         member("data", tarfile.DIRTYPE, mode=0o700, **owner),
         (member("data/seed", mode=0o600, **owner), b"seed"),
-        member("work", tarfile.DIRTYPE, mode=0o755, **owner),
+        member("place", tarfile.DIRTYPE, mode=0o755, **owner),
     )
 
 
@@ -176,7 +176,7 @@ def test_a_runtime_runs_it(
         Cmd=["two words", "é"],
         Env=["A=b c"],
         User="app",
-        WorkingDir="/work",
+        WorkingDir="/place",
         Volumes={"/data": {}},
     )
     ranges = [(0, 100_000, 65_536)] if kind == "mapped" else []
@@ -191,13 +191,13 @@ def test_a_runtime_runs_it(
         f"variable {PATH}",
         "variable A=b c",
         "variable HOME=/home/app",
-        "directory /work",
+        "directory /place",
         *(["user 0:0"] if kind == "rootless" else ["user 1000:1001", "group 20"]),
         "volume 1 1",
         "root 1",
     ]
     # The files of the volume are not in the root file system.
-    assert (place / "box" / "rootfs" / "work" / "new").exists()
+    assert (place / "box" / "rootfs" / "place" / "new").exists()
     assert not (place / "box" / "rootfs" / "data" / "new").exists()
 
 
@@ -220,7 +220,7 @@ def test_umoci_makes_the_same_of_a_config(
         StopSignal="SIGINT",
         ExposedPorts={"80/tcp": {}},
         Volumes={"/data": {}},
-        WorkingDir="/work",
+        WorkingDir="/place",
     )
     options = ["--rootless"] if rootless else []
     umoci("unpack", *options, "--image", made.removeprefix("oci:"), tmp_path / "theirs")

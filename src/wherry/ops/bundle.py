@@ -58,7 +58,7 @@ def write_config(
 
     Args:
         directory: A descriptor of the directory of the bundle.
-        root: A descriptor of its root file system, which nobody else writes.
+        root: A descriptor of its root file system; no other process may write there.
         config: The config of the image.
         isolation: How the container is separated from the host.
         warn: Is told what the config of the image says and the runtime config does not.

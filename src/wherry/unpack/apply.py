@@ -60,7 +60,7 @@ class Applier:
     """Carries out operations below a directory; use it as a context manager.
 
     Args:
-        root: A descriptor of the directory, which nobody else writes.
+        root: A descriptor of the directory; no other process may write there.
         owners: Whose the files are.
         limits: The limits; more raises `UnsafeArchive`.
         warn: Called with what could not be done, each kind once.

@@ -146,7 +146,7 @@ def write_layer(
 
     Args:
         layer: The layer.
-        directory: A descriptor of the directory, which nobody else writes.
+        directory: A descriptor of the directory; no other process may write there.
         owners: Whose the files are that become hard links; they get all their attributes, but
             cannot be written, except in an overlay. None for files that are copied.
         limits: The limits of the layer.

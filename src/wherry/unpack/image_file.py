@@ -26,7 +26,7 @@ def read_file(root: int, path: str) -> bytes:
     """Return the content of a file; empty if there is none.
 
     Args:
-        root: A descriptor of the root of the tree, which nobody else writes.
+        root: A descriptor of the root of the tree; no other process may write there.
         path: The path in the tree.
 
     Raises:
@@ -57,7 +57,7 @@ def located(root: int, path: str) -> Iterator[int | None]:
     Links are followed. Neither ``..`` nor an absolute link leads out of the root.
 
     Args:
-        root: A descriptor of the root of the tree, which nobody else writes.
+        root: A descriptor of the root of the tree; no other process may write there.
         path: The path in the tree.
 
     Raises:
@@ -81,7 +81,7 @@ def resolve(root: int, path: str) -> str:
     """Return a path without links; parts that do not exist are kept.
 
     Args:
-        root: A descriptor of the root of the tree, which nobody else writes.
+        root: A descriptor of the root of the tree; no other process may write there.
         path: The path in the tree.
 
     Raises:

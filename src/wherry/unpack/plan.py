@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from wherry.errors import UnsafeArchive
 from wherry.unpack.entry import DIRECTORY, HARDLINK, SYMLINK, held, shown
 from wherry.unpack.tree import (
+    MAX_NAME,
     MAX_PATH,
-    ROOT,
     Directory,
     Leaf,
     Origin,
@@ -135,7 +135,7 @@ class Planner:
 
     def _add(self, parent: Place, name: bytes, entry: Entry) -> None:
         path = (*parent.path, name)
-        if len(name) > 255 or sum(map(len, path)) + len(path) > MAX_PATH:  # noqa: PLR2004 - NAME_MAX
+        if len(name) > MAX_NAME or sum(map(len, path)) + len(path) > MAX_PATH:
             raise UnsafeArchive("the path is too long", member=shown(entry.name))
         there = parent.directory.children.get(name)
         if entry.kind is DIRECTORY:
@@ -265,6 +265,3 @@ class Planner:
             self._remove(place.directory, path, node)
         elif isinstance(node, Directory):
             self._hide(Place(node, path))
-
-
-__all__ = ["ROOT", "Make", "MakeDirectory", "MakeLink", "Operation", "Planner", "Remove"]

@@ -95,7 +95,7 @@ def unpack_layers(
 
     Args:
         layers: The layers.
-        root: A descriptor of the directory, which nobody else writes.
+        root: A descriptor of the directory; no other process may write there.
         owners: Whose the files are.
         wanted: Which entries are unpacked.
         limits: The limits of the image.
