@@ -334,3 +334,16 @@ def test_what_ranges_the_command_takes(wherry: Wherry, tmp_path: Path) -> None:
         done = wherry("unpack", "--uid-map", text, "x", str(tmp_path / "root"))
         assert done.returncode == 2, text
         assert "range" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["unpack", "export"])
+def test_an_error_does_not_promise_that_anything_is_kept(
+    wherry: Wherry, fake: FakeRegistry, tmp_path: Path, command: str
+) -> None:
+    image = build_image([tar_layer({"big": b"b" * 3_000_000})], compression="none")
+    fake.add_image("app", image, "1")
+    fake.faults.append(Fault(Cut(1_000_000), path=f"/blobs/{image.layers[0].digest}"))
+    target = ["-o", str(tmp_path / "x")] if command == "export" else [str(tmp_path / "x")]
+    done = wherry(command, "--retries", "1", f"docker://{fake.host}/app:1", *target)
+    assert done.returncode == 6
+    assert "kept" not in done.stderr

@@ -14,7 +14,7 @@ from wherry.model.record import Record
 from wherry.ops.documents import choose, read_parsed_config
 from wherry.ops.open_source import open_image
 from wherry.transfer.graph import check_layers
-from wherry.transfer.progress import LayerProgress
+from wherry.transfer.progress import StagingProgress
 from wherry.unpack.unpack_layers import PackedLayer
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _packer(
         return
     from wherry.ops.layer_spool import spooled_layers
 
-    progress = LayerProgress(emitter)
+    progress = StagingProgress(emitter)
     with spooled_layers(source, layers, directory, options, progress, cancel) as spool:
         yield lambda layer, diff_id: PackedLayer(
             layer.digest,

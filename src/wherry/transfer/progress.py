@@ -165,6 +165,18 @@ class LayerProgress:
             self._emitter.emit(self._skipped, layer.digest, current=size, total=layer.size)
 
 
+class StagingProgress(LayerProgress):
+    """Reports layers that are kept only until the operation ends, in the words of archives."""
+
+    _moving = Status.LOADING
+    _received = Status.LOADING
+
+    def complete(self, layer: Descriptor, receipt: Receipt) -> None:
+        """Report a layer that has arrived."""
+        size = receipt.descriptor.size or 0
+        self._emitter.emit(Status.LOADED, layer.digest, current=size, total=size)
+
+
 class SinkProgress(LayerProgress):
     """Reports the layers that a plan writes to a sink.
 
