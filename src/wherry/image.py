@@ -170,6 +170,7 @@ class Image:
             cancel: Ends the call from another thread.
 
         Raises:
+            NotFound: A pattern of ``include`` matches nothing in the image.
             IntegrityError: A layer in the store is damaged.
             StoreError: The directory is not empty, or cannot be written.
             UnsafeArchive: A layer leads out of the directory.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import tarfile
@@ -285,6 +286,27 @@ def test_one_layer_and_a_part_of_the_files(client: Client, layout: str, tmp_path
     assert "it has 2" in caught.value.hint
     client.unpack(layout, tmp_path / "part", include=["etc"], exclude=["*/new"], strip_components=1)
     assert files(tmp_path / "part") == {"motd": b"one"}
+
+
+@pytest.mark.parametrize("cache", [None, "copy"])
+def test_a_pattern_that_matches_nothing_leaves_nothing(
+    client: Client, layout: str, tmp_path: Path, cache: str | None
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    for include in (["motd"], ["etc", "gone"]):  # the latter is there, but a whiteout hides it
+        with pytest.raises(NotFound, match=f"the pattern '{include[-1]}'") as caught:
+            client.unpack(layout, place / "root", include=include, cache=cache)
+        assert caught.value.where == (layout,)
+        assert f"'*/{include[-1]}'" in caught.value.hint
+        for target in (place / "e.tar", io.BytesIO()):
+            with pytest.raises(NotFound):
+                client.export(layout, target, include=include)
+        assert isinstance(target, io.BytesIO)
+        assert target.getvalue() == b""
+    assert list(place.iterdir()) == []
+    client.unpack(layout, place / "root", include=["./etc"], exclude=["none"], cache=cache)
+    assert files(place / "root") == CONTENT
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")

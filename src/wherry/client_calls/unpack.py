@@ -78,7 +78,8 @@ class UnpackCalls(ClientCalls):
 
         Raises:
             UnsafeArchive: A layer leads out of the directory, or the image is too large.
-            NotFound: There is no such image, or a bundle's image lacks its own user.
+            NotFound: There is no such image, a pattern of ``include`` matches nothing in it, or
+                a bundle's image lacks its own user.
             ValueError: A bundle was asked for with a layer, with parts to drop or as an overlay,
                 or a rootless one without ``bundle``.
             Unsupported: An overlay cannot be mounted here.
@@ -144,6 +145,7 @@ class UnpackCalls(ClientCalls):
             max_files: As for `unpack`.
 
         Raises:
+            NotFound: There is no such image, or a pattern of ``include`` matches nothing in it.
             UnsafeArchive: A layer leads out of the root, or the image is too large.
         """
         from wherry.ops.export import export

@@ -15,6 +15,7 @@ from wherry.errors import IntegrityError, Unsupported
 from wherry.ops.open_layers import open_layers
 from wherry.transfer.progress import Emitter
 from wherry.unpack.apply import too_much_content
+from wherry.unpack.entry_filter import Selection
 from wherry.unpack.layer_feed import LayerFeed
 from wherry.unpack.layer_reader import LayerReader
 from wherry.unpack.merged import Merger
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from wherry.ops.documents import PlatformChoice
     from wherry.ops.open_source import Access
     from wherry.ops.unpack_options import UnpackOptions
-    from wherry.unpack.entry_filter import EntryFilter
     from wherry.unpack.merged import MergedFile
     from wherry.unpack.unpack_layers import PackedLayer
 
@@ -110,6 +110,7 @@ def export_pieces(
     remove or replace it.
 
     Raises:
+        NotFound: A pattern of ``options`` matches nothing; nothing was yielded.
         IntegrityError: A layer is damaged; nothing was yielded.
         UnsafeArchive: A layer has an entry that leads outside of the root.
         WherryError: The image cannot be read.
@@ -121,12 +122,13 @@ def export_pieces(
         contextlib.ExitStack() as opened,
     ):
         merger = Merger(options.limits.files, keeps_dirlinks=options.keeps_dirlinks)
-        contents = []
+        selection, contents = Selection(options.wanted), []
         with translate_write_errors(directory):
             for layer in image.layers:
                 file = opened.enter_context(tempfile.TemporaryFile(dir=directory))
                 contents.append(file.fileno())
-                read_layer(layer, merger, options.wanted, access.cancel, file.fileno())
+                read_layer(layer, merger, selection, access.cancel, file.fileno())
+        selection.check()
         for found in limited(merger.files(), options):
             access.cancel.check()
             yield header(found.entry if found.path else found.entry._replace(name=b"."))
@@ -139,7 +141,7 @@ def export_pieces(
 def read_layer(
     layer: PackedLayer,
     merger: Merger,
-    wanted: EntryFilter,
+    selection: Selection,
     cancel: CancelToken,
     content: int | None = None,
 ) -> None:
@@ -153,7 +155,7 @@ def read_layer(
         ):
             next_piece = feed.next_piece if content is None else _kept(feed.next_piece, content)
             reader = LayerReader(next_piece)
-            for entry in wanted.select(read_entries(reader)):
+            for entry in selection.select(read_entries(reader)):
                 merger.add(entry, reader)
     except (IntegrityError, Unsupported) as error:
         raise error.within(layer_name(layer.digest)) from error.__cause__

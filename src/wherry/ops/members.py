@@ -14,6 +14,7 @@ from wherry.model.record import Record
 from wherry.ops.export import limited, read_layer
 from wherry.ops.open_layers import open_layers
 from wherry.transfer.progress import Emitter
+from wherry.unpack.entry_filter import Selection
 from wherry.unpack.merged import Merger
 
 if TYPE_CHECKING:
@@ -67,8 +68,10 @@ def list_members(
     directory = Path(tempfile.gettempdir())
     with open_layers(address, wanted, directory, options, emitter, access) as image:
         merger = Merger(options.limits.files, keeps_dirlinks=options.keeps_dirlinks)
+        selection = Selection(options.wanted)
         for layer in image.layers:
-            read_layer(layer, merger, options.wanted, access.cancel)
+            read_layer(layer, merger, selection, access.cancel)
+        selection.check()
     for file in limited(merger.files(), options):
         entry, attributes = file.entry, file.entry.attributes
         yield ImageMember(

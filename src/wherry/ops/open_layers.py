@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from wherry.content.protocols import StreamReader
 from wherry.content.verify import check_layer_count
-from wherry.errors import NotFound
+from wherry.errors import IntegrityError, NotFound
 from wherry.model.address import Where
 from wherry.model.record import Record
 from wherry.ops.documents import choose, read_parsed_config
@@ -107,14 +107,21 @@ def _numbered(layers: list[T], number: int | None) -> list[T]:
 
 @contextlib.contextmanager
 def _open(address: Address, access: Access) -> Iterator[SourceImage]:
-    """Open an image; the error for one that the store lacks tells how to name a registry's."""
-    try:
-        with open_image(address, access) as image:
+    """Open an image; name it in what is wrong with it during the block.
+
+    The error for an image that the store lacks tells how to name a registry's.
+    """
+    with contextlib.ExitStack() as opened:
+        try:
+            image = opened.enter_context(open_image(address, access))
+        except NotFound as error:
+            if address.where is Where.STORE and address.given is not None:
+                error.hint = f"an image of a registry: docker://{address.name}"
+            raise
+        try:
             yield image
-    except NotFound as error:
-        if address.where is Where.STORE and address.given is not None:
-            error.hint = f"an image of a registry: docker://{address.name}"
-        raise
+        except (NotFound, IntegrityError) as error:
+            raise error.within(address) from error.__cause__
 
 
 @contextlib.contextmanager

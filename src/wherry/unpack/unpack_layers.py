@@ -9,6 +9,7 @@ from wherry.content.verify import layer_name
 from wherry.errors import IntegrityError, Unsupported
 from wherry.model.record import Record
 from wherry.unpack.apply import Applier
+from wherry.unpack.entry_filter import Selection
 from wherry.unpack.layer_feed import LayerFeed
 from wherry.unpack.layer_reader import LayerReader
 from wherry.unpack.plan import Planner
@@ -105,18 +106,21 @@ def unpack_layers(
         keeps_dirlinks: Whether an entry for a directory leaves a link to a directory in place.
 
     Raises:
+        NotFound: A pattern of the filter matches nothing.
         IntegrityError: A layer is damaged, or its DiffID is not the stated one.
         UnsafeArchive: An entry leads outside of the root, or the limits are exceeded.
         OSError: The directory cannot be written.
     """
     planner = Planner(keeps_dirlinks=keeps_dirlinks)
+    selection = Selection(wanted)
     with Applier(root, owners, limits, warn) as applier:
         for layer in layers:
             planner.begin_layer()
             try:
-                _unpack_layer(layer, planner, applier, wanted, raw_limit, cancel)
+                _unpack_layer(layer, planner, applier, selection, raw_limit, cancel)
             except (IntegrityError, Unsupported) as error:
                 raise error.within(layer_name(layer.digest)) from error.__cause__
+        selection.check()
         applier.finish(planner.root)
 
 
@@ -124,11 +128,11 @@ def _unpack_layer(
     layer: Layer,
     planner: Planner,
     applier: Applier,
-    wanted: EntryFilter,
+    selection: Selection,
     raw_limit: RawLimit,
     cancel: CancelToken,
 ) -> None:
     with layer.read(raw_limit, cancel) as (entries, content):
-        for entry in wanted.select(entries):
+        for entry in selection.select(entries):
             for operation in planner.plan(entry):
                 applier.apply(operation, content)
