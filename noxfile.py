@@ -50,5 +50,5 @@ def short(session: nox.Session) -> None:
     """Install wherry and run the tests that differ most between versions of Python."""
     requirements = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "test")
     needed = [each for each in requirements if each.partition(">")[0] not in TOOLS]
-    session.install("-e", ".", *needed)
+    session.install("-e", ".[all]", *needed)
     session.run("pytest", "-n", "4", *(session.posargs or (*SHORT, *NO_MYPY)))

@@ -32,6 +32,7 @@ ARROWS = {
     **{sibling: CORE | {sibling} for sibling in SIBLINGS},
     "transfer": CORE | {"transfer"},
     "ops": CORE | SIBLINGS | {"transfer", "ops"},
+    "serve": CORE | SIBLINGS | {"transfer", "ops", "serve"},
     # The public modules.
     "config": PURE,
     "parameters": PURE,
@@ -43,7 +44,7 @@ ARROWS = {
     "plan": CORE | {"transfer", "ops"},
     "client_calls": CORE
     | {"_context", "_values", "config", "image", "image_store", "ops", "plan"}
-    | {"client_calls", "registry"},
+    | {"client_calls", "registry", "serve"},
     "client": CORE | {"_context", "client_calls", "config", "parameters"},
     "cli": CORE | {"cli", "client", "image_store", "config", "ops"},
     "testing": CORE | {"testing"},

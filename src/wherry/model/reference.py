@@ -29,6 +29,18 @@ def is_tag(text: str) -> bool:
     return _compiled(_TAG).fullmatch(text) is not None
 
 
+def is_path(text: str) -> bool:
+    """Tell whether a text is the path of a repository (OCI distribution spec, "Pull")."""
+    return len(text) <= MAX_PATH and (
+        _compiled(f"{_COMPONENT}(?:/{_COMPONENT})*").fullmatch(text) is not None
+    )
+
+
+def is_domain(text: str) -> bool:
+    """Tell whether a text is ``host[:port]``, as at the beginning of a full name."""
+    return _compiled(_DOMAIN).fullmatch(text) is not None
+
+
 class Reference(NamedTuple):
     """A repository in a registry, with or without a tag and a digest.
 

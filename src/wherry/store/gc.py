@@ -30,12 +30,18 @@ if TYPE_CHECKING:
     from wherry.store.db import Database
 
 BATCH = 900  # blobs that one transaction unlinks; SQLite may take 999 parameters
-_DOCUMENT_KEYS = (("images", "manifest"), ("documents", "digest"), ("edges", "parent"))
+_DOCUMENT_KEYS = (
+    ("images", "manifest"),
+    ("documents", "digest"),
+    ("edges", "parent"),
+    ("subjects", "document"),
+)
 _BLOB_KEYS = (
     ("blobs", "digest"),
     ("provenance", "digest"),
     ("packed", "source"),
     ("v1_ids", "layer"),
+    ("repository_blobs", "digest"),
 )
 _EXPIRY_SECONDS = 30 * 86_400  # of facts about blobs that are not stored
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wherry.store import repository_blobs
+
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,7 +20,8 @@ def reachable(
 ) -> set[str]:
     """Return the digests that names and leases keep, as text.
 
-    A name by digest that was added together with a tag keeps nothing by itself. Edges are
+    A name by digest that was added together with a tag keeps nothing by itself. A blob that was
+    pushed is kept for a while, until its manifest comes (`repository_blobs`). Edges are
     followed whether they were wanted or not: what an index lists and the store has belongs to
     the index.
 
@@ -36,6 +39,7 @@ def reachable(
     for lease, digest in connection.execute("SELECT lease, digest FROM leases"):
         if lease not in dead:
             roots.add(digest)
+    roots.update(repository_blobs.kept(connection))
     held = edges.below(roots)
     if only is None:
         return held

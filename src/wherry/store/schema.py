@@ -92,6 +92,34 @@ CREATE TABLE v1_ids (
 CREATE INDEX v1_ids_by_layer ON v1_ids (layer);
 CREATE INDEX v1_ids_by_chain ON v1_ids (chain_id);
 """,
+    # What the server of this store was sent. `present` is 0 for a blob that was deleted from a
+    # repository although a manifest there lists it. `cached` has the tags and manifests of other
+    # registries that the server answers for: `checked` is when the registry last confirmed one,
+    # `used` when a client last asked for it (Unix times).
+    """
+CREATE TABLE repository_blobs (
+    repository TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    present INTEGER NOT NULL,
+    added INTEGER NOT NULL,
+    PRIMARY KEY (repository, digest)
+) WITHOUT ROWID;
+CREATE INDEX repository_blobs_by_digest ON repository_blobs (digest);
+CREATE TABLE subjects (
+    subject TEXT NOT NULL,
+    document TEXT NOT NULL,
+    PRIMARY KEY (subject, document)
+) WITHOUT ROWID;
+CREATE INDEX subjects_by_document ON subjects (document);
+CREATE TABLE cached (
+    name TEXT PRIMARY KEY,
+    root TEXT NOT NULL,
+    checked INTEGER NOT NULL,
+    used INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX cached_by_root ON cached (root);
+CREATE INDEX edges_by_child ON edges (child);
+""",
 )
 VERSION = len(STEPS)  # the file has it as user_version
 

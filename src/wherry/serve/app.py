@@ -1,0 +1,73 @@
+"""The ASGI application: it finds the handler of a request, and turns errors into answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route as StarletteRoute
+
+from wherry.errors import NotFound, StoreError, StoreFull
+from wherry.serve import route as routes
+from wherry.serve.answers import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from starlette.requests import Request
+    from starlette.types import ASGIApp
+
+    from wherry.serve.context import Context
+    from wherry.serve.route import Route
+
+    Handler = Callable[[Request, Route, Context], Awaitable[Response]]
+
+_VERSION = {"Docker-Distribution-API-Version": "registry/2.0"}
+_READS = ("GET", "HEAD")
+
+
+def handlers() -> Mapping[str, Mapping[str, Handler]]:
+    """Return the handlers: by kind of the path, then by method."""
+    return {"base": dict.fromkeys(_READS, _base)}
+
+
+async def _base(request: Request, route: Route, context: Context) -> Response:
+    del request, route, context
+    return JSONResponse({})
+
+
+def create_app(context: Context) -> ASGIApp:
+    """Return the application that serves a store."""
+    table = handlers()
+
+    async def answer(request: Request) -> Response:
+        try:
+            response = await _dispatch(request, table, context)
+        except ApiError as error:
+            response = error.response()
+        except StoreFull as error:
+            response = ApiError("DENIED", str(error), status=507).response()
+        except StoreError as error:
+            response = ApiError("DENIED", str(error), status=503).response()
+        except NotFound:  # it was removed while the request was answered
+            response = ApiError("MANIFEST_UNKNOWN", "it was just removed").response()
+        response.headers.update(_VERSION)
+        return response
+
+    methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+    return Starlette(routes=[StarletteRoute("/v2/{rest:path}", answer, methods=methods)])
+
+
+async def _dispatch(
+    request: Request, table: Mapping[str, Mapping[str, Handler]], context: Context
+) -> Response:
+    route = routes.parse(request.path_params["rest"])
+    if route is None:
+        return Response("there is no such endpoint\n", 404, media_type="text/plain")
+    by_method = table.get(route.kind, {})
+    handler = by_method.get(request.method)
+    if handler is None:
+        allowed = {"Allow": ", ".join(sorted(by_method))}
+        raise ApiError("UNSUPPORTED", f"{request.method} is not possible here", headers=allowed)
+    return await handler(request, route, context)

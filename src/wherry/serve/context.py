@@ -1,0 +1,40 @@
+"""What the handlers of one registry share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wherry.serve.answers import ApiError
+from wherry.serve.repository_names import Repository, candidates
+
+if TYPE_CHECKING:
+    from wherry.model.platform import Platform
+    from wherry.store import LocalStore
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the handlers of one registry share.
+
+    Attributes:
+        store: The store that is served.
+        name: The domain of the names that clients push, such as ``localhost:5000``.
+        host: The platform of the image that a name of an index shows.
+        read_only: Whether nothing can be pushed or deleted.
+    """
+
+    store: LocalStore
+    name: str
+    host: Platform
+    read_only: bool = False
+
+    def repositories(self, path: str) -> tuple[Repository, ...]:
+        """Return the repositories that may answer for a path, the server's own first."""
+        return candidates(self.name, path)
+
+    def own(self, path: str) -> Repository:
+        """Return the repository that a push to a path goes to; raises `ApiError`."""
+        if self.read_only:
+            raise ApiError("DENIED", "this registry is read-only", status=405)
+        return self.repositories(path)[0]

@@ -1,0 +1,84 @@
+"""Rows of repositories that are served: which blobs each one has.
+
+A repository has what was pushed to it, and what is below one of its names, except what was
+deleted from it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+
+    from wherry.model.digest import Digest
+
+KEPT_SECONDS = 86_400  # a blob that no manifest lists yet; half-finished uploads stay as long
+
+# Whether a document above a blob has a name in the repository. Names of tags and of digests lie
+# between ``REPOSITORY:`` and ``REPOSITORYA``.
+_BELOW_A_NAME = """
+WITH RECURSIVE above (digest) AS (
+    VALUES (:digest)
+    UNION SELECT documents.digest FROM documents WHERE known_as = :digest
+    UNION SELECT edges.parent FROM above JOIN edges ON edges.child = above.digest
+)
+SELECT 1 FROM above CROSS JOIN refs ON refs.root = above.digest
+WHERE refs.name >= :first AND refs.name < :end
+UNION ALL
+SELECT 1 FROM above CROSS JOIN documents ON documents.digest = above.digest
+CROSS JOIN refs ON refs.root = documents.known_as
+WHERE documents.known_as <> documents.digest AND refs.name >= :first AND refs.name < :end
+LIMIT 1
+"""
+
+
+def name_range(repository: str) -> tuple[str, str]:
+    """Return bounds of the names in a repository (``host/path``): from the first, to the second."""
+    return f"{repository}:", f"{repository}A"
+
+
+def has(connection: sqlite3.Connection, repository: str, digest: Digest) -> bool:
+    """Tell whether a repository (``host/path``) has a blob or a document."""
+    row = connection.execute(
+        "SELECT present FROM repository_blobs WHERE repository = ? AND digest = ?",
+        (repository, str(digest)),
+    ).fetchone()
+    if row is not None:
+        return bool(row[0])
+    first, end = name_range(repository)
+    found = connection.execute(
+        _BELOW_A_NAME, {"digest": str(digest), "first": first, "end": end}
+    ).fetchone()
+    return found is not None
+
+
+def add(connection: sqlite3.Connection, repository: str, digests: Iterable[Digest]) -> None:
+    """Record that a repository has blobs now. Idempotent."""
+    _record(connection, repository, digests, present=True)
+
+
+def remove(connection: sqlite3.Connection, repository: str, digest: Digest) -> None:
+    """Record that a repository does not have a blob, even if a manifest there lists it."""
+    _record(connection, repository, [digest], present=False)
+
+
+def _record(
+    connection: sqlite3.Connection, repository: str, digests: Iterable[Digest], *, present: bool
+) -> None:
+    now = int(time.time())
+    connection.executemany(
+        "INSERT OR REPLACE INTO repository_blobs VALUES (?, ?, ?, ?)",
+        [(repository, str(digest), int(present), now) for digest in digests],
+    )
+
+
+def kept(connection: sqlite3.Connection) -> list[str]:
+    """Return the blobs that were pushed a short time ago, as text: their manifest may follow."""
+    rows = connection.execute(
+        "SELECT DISTINCT digest FROM repository_blobs WHERE present AND added > ?",
+        (int(time.time()) - KEPT_SECONDS,),
+    )
+    return [digest for (digest,) in rows]
