@@ -24,10 +24,13 @@ SAMPLES = {"str": "some text", "int": 7, "float": 1.5, "bool": True, "Sequence[s
 
 
 def all_exceptions() -> list[type[Exception]]:
-    """Return every exception class that a module of wherry defines, `wherry.testing` left out."""
+    """Return every exception class that a module of wherry defines.
+
+    `wherry.testing` is left out, and `wherry.serve`, whose errors are answers to HTTP clients.
+    """
     found: dict[type[Exception], None] = {}
     for module in pkgutil.walk_packages(wherry.__path__, "wherry."):
-        if module.name != "wherry.__main__" and not module.name.startswith("wherry.testing"):
+        if not module.name.startswith(("wherry.__main__", "wherry.testing", "wherry.serve")):
             for value in vars(importlib.import_module(module.name)).values():
                 if inspect.isclass(value) and issubclass(value, Exception):
                     found[value] = None
