@@ -266,25 +266,34 @@ def umoci() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def podman() -> Iterator[Callable[..., str]]:
-    """Podman with its own storage; a call returns its output."""
+def podman_command() -> Iterator[list[str]]:
+    """Podman with its own storage, as the beginning of a command line."""
     # Not below pytest's directory: podman limits --runroot to 50 characters.
     with tempfile.TemporaryDirectory(prefix="podman-") as root:
-        places = ("--root", f"{root}/root", "--runroot", f"{root}/run", "--tmpdir", f"{root}/state")
-        driver = ("--storage-driver", "vfs", "--events-backend", "none")
-
-        def run(*arguments: str | Path) -> str:
-            return _output("podman", *places, *driver, *arguments)
-
+        command = [
+            *(str(find_binary("podman") or "podman"), "--root", f"{root}/root"),
+            *("--runroot", f"{root}/run", "--tmpdir", f"{root}/state"),
+            *("--storage-driver", "vfs", "--events-backend", "none"),
+        ]
         try:
-            run("info")
+            _output(*command, "info")
         except RuntimeError as error:
             skip_without(f"podman (it does not run here: {str(error).splitlines()[-1]})")
-        yield run
+        yield command
         if os.geteuid() != 0:
             # Files of layers belong to subordinate ids, and only a user namespace can remove them.
-            run("unshare", "rm", "-rf", f"{root}/root")
-            run("system", "migrate")  # ends the process that keeps the namespace
+            _output(*command, "unshare", "rm", "-rf", f"{root}/root")
+            _output(*command, "system", "migrate")  # ends the process that keeps the namespace
+
+
+@pytest.fixture(scope="session")
+def podman(podman_command: list[str]) -> Callable[..., str]:
+    """Podman with its own storage; a call returns its output."""
+
+    def run(*arguments: str | Path) -> str:
+        return _output(*podman_command, *arguments)
+
+    return run
 
 
 def _output(

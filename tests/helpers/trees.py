@@ -7,10 +7,13 @@ import os
 import stat
 import struct
 import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+Tree: TypeAlias = dict[bytes, tuple[object, ...]]  # for each path what FIELDS names
+FIELDS = ("mode", "uid", "gid", "time", "device", "content", "xattrs", "link")
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, **fields: object) -> tarfile.TarInfo:
@@ -32,9 +35,9 @@ def tar(*members: tarfile.TarInfo | tuple[tarfile.TarInfo, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def describe(root: Path) -> dict[bytes, tuple[object, ...]]:
+def describe(root: Path) -> Tree:
     """Return all that a file system says about each file below a directory."""
-    found: dict[bytes, tuple[object, ...]] = {}
+    found: Tree = {}
     names: dict[int, bytes] = {}
     for path in [root, *sorted(root.rglob("*"), key=os.fsencode)]:
         about = path.lstat()
@@ -105,7 +108,7 @@ LAYERS = [
 ]
 
 
-def acl(owner: int, named: int, mask: int) -> str:
+def acl(owner: int, named: int, mask: int, others: int = 0) -> str:
     """Return an access control list of Linux that names the user 1234, as a value of PAX."""
     nobody = 2**32 - 1
     rights = (
@@ -113,7 +116,7 @@ def acl(owner: int, named: int, mask: int) -> str:
         (2, named, 1234),
         (4, 5, nobody),
         (16, mask, nobody),
-        (32, 0, nobody),
+        (32, others, nobody),
     )
     data = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *each) for each in rights)
     return data.decode("utf-8", "surrogateescape")

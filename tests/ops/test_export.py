@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from exported_trees import unpack_and_export
 from trees import LAYERS, describe, member, tar
+from unpack_images import IMAGES
 from wherry.errors import IntegrityError, NotFound, StoreFull, UnsafeArchive
 from wherry.testing import build_image, layout_files, tar_layer, write_files
 
@@ -48,6 +49,11 @@ def test_tar_makes_the_tree_that_unpack_makes(client: Client, layout: str, tmp_p
     for name in (b"", b"/run"):  # without an entry: the time is that of unpacking, or 1970
         assert ours.pop(name)[:3] == theirs.pop(name)[:3]
     assert ours == theirs
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_the_export_gives_the_tree_of_the_image(tmp_path: Path, name: str) -> None:
+    assert unpack_and_export(IMAGES[name], tmp_path / "trees") == []
 
 
 NAMES = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3).map("/".join)

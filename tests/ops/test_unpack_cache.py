@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stored_images import OLD
-from trees import LAYERS, describe, member, tar, tree_layers
+from trees import describe, member, tar, tree_layers
+from unpack_images import CACHED
 from wherry.errors import IntegrityError, StoreError, UnsafeArchive, Unsupported
 from wherry.testing import Corrupt, Fault, build_image, layout_files, tar_layer, write_files
 
@@ -28,23 +29,11 @@ if TYPE_CHECKING:
     from wherry.testing import FakeRegistry
 
 IS_ROOT = os.geteuid() == 0
-TREES = [
-    *LAYERS,
-    tar(
-        member("owned", tarfile.DIRTYPE, mode=0o755, uid=7, gid=8),
-        (member("owned/file", mode=0o640, uid=7, gid=8), b"owned"),
-        member("owned/link", tarfile.SYMTYPE, linkname="file", uid=7),
-        (member("user", mode=0o644, pax_headers={"SCHILY.xattr.user.k": "v\udcff"}), b"c"),
-        (member("writable", mode=0o666), b"w" * 70_000),
-        member("below", tarfile.LNKTYPE, linkname="etc/passwd"),
-    ),
-    tar((member("usr/su", mode=0o4711), b"new su"), member(".wh.writable")),
-]
 
 
 @pytest.fixture
 def layout(tmp_path: Path) -> str:
-    write_files(tmp_path / "layout", layout_files({"x": build_image(TREES)}))
+    write_files(tmp_path / "layout", layout_files({"x": build_image(CACHED)}))
     return f"oci:{tmp_path / 'layout'}:x"
 
 
@@ -132,7 +121,7 @@ def test_copies_are_files_of_their_own_and_links_are_not(
         assert (about.st_nlink, bool(about.st_mode & 0o222)) == (links, way == "copy")
     # Files with other owners or attributes are others.
     client.unpack(layout, tmp_path / "owners", cache="link", keep_owners=True)
-    assert len(list(cache.iterdir())) == 3 * len(TREES)
+    assert len(list(cache.iterdir())) == 3 * len(CACHED)
     assert (tmp_path / "owners" / "opaque" / "new").stat().st_nlink == 2
 
 
@@ -204,7 +193,7 @@ def test_two_at_once(client: Client, layout: str, tmp_path: Path, cache: Path) -
         for each in done:
             each.result()
     assert without_times(describe(tmp_path / "a")) == without_times(describe(tmp_path / "b"))
-    assert len(list(cache.iterdir())) == len(TREES)
+    assert len(list(cache.iterdir())) == len(CACHED)
 
 
 @pytest.mark.parametrize("way", ["copy", "link"])
@@ -252,12 +241,12 @@ def test_links_need_one_file_system(client: Client, layout: str) -> None:
 
 
 def test_gc_and_df(client: Client, fake: FakeRegistry, tmp_path: Path, cache: Path) -> None:
-    fake.add_image("app", build_image(TREES, compression="gzip"), "1")
+    fake.add_image("app", build_image(CACHED, compression="gzip"), "1")
     name = f"{fake.host}/app:1"
     client.pull(name)
     client.unpack(f"store:{name}", tmp_path / "root", cache="copy")
     before = client.store.usage()
-    assert (before.unpacked, before.unpacked_size > 70_000) == (len(TREES), True)
+    assert (before.unpacked, before.unpacked_size > 70_000) == (len(CACHED), True)
     assert (before.reclaimable, client.store.gc().unpacked) == (0, 0)
     assert client.store.check().problems == []
 
@@ -265,10 +254,10 @@ def test_gc_and_df(client: Client, fake: FakeRegistry, tmp_path: Path, cache: Pa
     used = min(cache.iterdir())
     (cache / ".wherry-0123456789abcdef.part").mkdir()
     with locked(used):
-        assert client.store.gc(dry_run=True).unpacked == len(TREES)  # all but one, and a left-over
-        assert len(list(cache.iterdir())) == len(TREES) + 1
+        assert client.store.gc(dry_run=True).unpacked == len(CACHED)  # all but one, and a left-over
+        assert len(list(cache.iterdir())) == len(CACHED) + 1
         found = client.store.gc()
-        assert (found.unpacked, found.unpacked_size > 0) == (len(TREES), True)
+        assert (found.unpacked, found.unpacked_size > 0) == (len(CACHED), True)
         assert list(cache.iterdir()) == [used]
     assert client.store.usage().reclaimable > 0
     assert client.store.gc().unpacked == 1
@@ -280,7 +269,7 @@ def test_the_command(wherry: Wherry, layout: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     wrong = wherry("unpack", "--cache=all", layout, str(tmp_path / "d"))
     assert wrong.returncode == 2
-    assert f"{len(TREES)} unpacked layers" in wherry("gc").stdout
+    assert f"{len(CACHED)} unpacked layers" in wherry("gc").stdout
 
 
 @contextlib.contextmanager
