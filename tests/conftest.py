@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-pytest_plugins = ["raw_server"]
+pytest_plugins = ["pytester", "raw_server"]
 REQUIRED = "WHERRY_REQUIRE_PEERS"
 _LACKING = "there is no "
 _numbers = itertools.count(1)

@@ -41,6 +41,22 @@ class TestContent:
                 assert response.headers["Content-Length"] == str(IMAGE.manifest.size)
                 assert body == (IMAGE.manifest.data if method == "GET" else b"")
 
+    def test_an_image_of_files(self, registry: FakeRegistry) -> None:
+        image = registry.add("x/y:1", files={"etc/motd": b"hello"}, architecture="arm64")
+        assert registry.add("x/y", files={}).digest != image.digest
+        assert registry.tags["x/y"]["1"] == image.digest
+        assert set(registry.tags["x/y"]) == {"1", "latest"}
+        assert json.loads(image.config.data)["architecture"] == "arm64"
+        assert ask(registry.host, f"/v2/x/y/blobs/{image.layers[0].digest}")[0].status == 200
+
+    @pytest.mark.parametrize("name", ["", "X/y:1", "x/y:", "x/y@sha256:0", "h:5000/x/y:1"])
+    def test_a_name_must_have_a_path_and_may_have_a_tag(
+        self, registry: FakeRegistry, name: str
+    ) -> None:
+        with pytest.raises(ValueError, match="expected PATH:TAG"):
+            registry.add(name, files={})
+        assert set(registry.tags) == {"a/b"}
+
     def test_an_index_is_added_with_its_images(self, registry: FakeRegistry) -> None:
         index = build_index([(build_index([(IMAGE, None)]), None)])
         registry.add_image("x", index, "t")

@@ -6,9 +6,14 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wherry.testing.images import BuiltImage, BuiltIndex, sha256
+from wherry.model.reference import is_path, is_tag
+from wherry.testing.images import BuiltImage, BuiltIndex, build_image, sha256
+from wherry.testing.layers import tar_layer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from tarfile import TarInfo
+
     from wherry.testing.images import Piece
 
 __all__ = ["RegistryContent"]
@@ -31,6 +36,45 @@ class RegistryContent:
         self.manifests: dict[str, dict[str, tuple[bytes, str]]] = {}
         self.tags: dict[str, dict[str, str]] = {}
         self._holders: dict[str, set[str]] = {}
+
+    def add(
+        self,
+        name: str,
+        *,
+        files: Mapping[str, bytes | TarInfo | None],
+        architecture: str = "amd64",
+        env: Sequence[str] = (),
+        entrypoint: Sequence[str] | None = None,
+        cmd: Sequence[str] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> BuiltImage:
+        """Build an image with one layer, and add it.
+
+        Args:
+            name: The repository and the tag, such as ``acme/app:1``; without a tag, ``latest``.
+            files: The files of the layer by path (see `tar_layer`).
+            architecture: The architecture of the image, for Linux.
+            env: The environment, as ``NAME=value``.
+            entrypoint: The entrypoint.
+            cmd: The command.
+            labels: The labels.
+
+        Raises:
+            ValueError: The name is not that of a repository with a tag.
+        """
+        path, colon, tag = name.partition(":")
+        if not is_path(path) or (colon and not is_tag(tag)):
+            raise ValueError(f"invalid name {name!r} (expected PATH:TAG, such as acme/app:1)")
+        image = build_image(
+            [tar_layer(files)],
+            architecture=architecture,
+            env=env,
+            entrypoint=entrypoint,
+            cmd=cmd,
+            labels=labels,
+        )
+        self.add_image(path, image, tag or "latest")
+        return image
 
     def add_blob(self, data: bytes | Path, *, algorithm: str = "sha256") -> str:
         """Add a blob.
