@@ -35,6 +35,8 @@ _PEAK = 80.0  # MB
 _NAME = "bench/image:1"
 _STORE, _LAYOUT = "wherry unpack store:", "wherry unpack oci:"
 _REMOTE, _EXPORT = "wherry unpack docker:", "wherry export -o"
+_FIRST, _AGAIN = "wherry unpack --cache, first", "wherry unpack --cache, again"
+_LINKS = "wherry unpack --cache=link, again"
 _UMOCI, _TAR = "umoci raw unpack", "igzip -dc | tar -x"
 _SKOPEO, _PACKED = "skopeo copy, umoci raw unpack", "umoci raw unpack, tar -c"
 # (ours, theirs, largest ratio of wall time)
@@ -56,6 +58,13 @@ class Inputs(NamedTuple):
     store: Path
     layout: Path
     name: str
+
+
+class Command(NamedTuple):
+    """A line for a shell in an empty directory, and one that runs before and is not measured."""
+
+    line: str
+    before: str = ":"
 
 
 def main() -> None:
@@ -109,8 +118,8 @@ def _inputs(wherry: Path, registry: Distribution, image: str, place: Path) -> In
     return inputs
 
 
-def _commands(wherry: Path, inputs: Inputs) -> Mapping[str, str]:
-    """Return the contenders as lines for a shell in an empty directory."""
+def _commands(wherry: Path, inputs: Inputs) -> Mapping[str, Command]:
+    """Return the contenders."""
     ours = f"{shlex.quote(str(wherry))} --store {shlex.quote(str(inputs.store))}"
     layout = shlex.quote(f"{inputs.layout}:x")
     skopeo = f"{find_binary('skopeo')} --insecure-policy copy --quiet --src-tls-verify=false"
@@ -119,7 +128,8 @@ def _commands(wherry: Path, inputs: Inputs) -> Mapping[str, str]:
         f"{igzip} < {shlex.quote(str(blob))} | tar -x -C root --warning=no-timestamp"
         for blob in _layers(inputs.layout)
     )
-    return {
+    links = f"{ours} unpack -q --cache=link {_NAME}"
+    lines = {
         _STORE: f"{ours} unpack -q {_NAME} root",
         _LAYOUT: f"{ours} unpack -q oci:{layout} root",
         _UMOCI: f"umoci raw unpack --image {layout} root",
@@ -129,7 +139,15 @@ def _commands(wherry: Path, inputs: Inputs) -> Mapping[str, str]:
         "umoci raw unpack --image copied:x root",
         _EXPORT: f"{ours} export -q {_NAME} -o root.tar",
         _PACKED: f"umoci raw unpack --image {layout} root && tar -C root -cf root.tar .",
+        _FIRST: f"{ours} unpack -q --cache {_NAME} root",
+        _AGAIN: f"{ours} unpack -q --cache {_NAME} root",
+        _LINKS: f"{links} root",
     }
+    before = {
+        _FIRST: f"rm -rf {shlex.quote(str(inputs.store / 'unpacked'))}",
+        _LINKS: f"{links} other && rm -rf other",  # each way has a cache of its own
+    }
+    return {name: Command(line, before.get(name, ":")) for name, line in lines.items()}
 
 
 def _layers(layout: Path) -> Iterator[Path]:
@@ -140,7 +158,7 @@ def _layers(layout: Path) -> Iterator[Path]:
                 yield blob
 
 
-def _race(commands: Mapping[str, str], runs: int) -> dict[str, Figures | str]:
+def _race(commands: Mapping[str, Command], runs: int) -> dict[str, Figures | str]:
     """Run all in turn, so that changes of the machine affect all of them."""
     samples: dict[str, list[Sample]] = {name: [] for name in commands}
     failed: dict[str, str] = {}
@@ -154,10 +172,12 @@ def _race(commands: Mapping[str, str], runs: int) -> dict[str, Figures | str]:
     return {name: failed.get(name) or Figures.of(taken) for name, taken in samples.items()}
 
 
-def _run(command: str) -> Sample:
+def _run(command: Command) -> Sample:
     with clean_place() as place:
-        line = f"cd {shlex.quote(str(place))} && {command}"
-        return run(["sh", "-c", line], log=place / "output", env=environ(place))
+        there = f"cd {shlex.quote(str(place))} && "
+        for line in (command.before, command.line):
+            sample = run(["sh", "-c", there + line], log=place / "output", env=environ(place))
+        return sample
 
 
 def _peaks(rows: Mapping[str, Figures | str]) -> Iterator[Verdict]:
@@ -173,7 +193,7 @@ def _many_files(wherry: Path) -> Iterator[Verdict]:
         with clean_place() as place:
             write_files(place / "layout", layout_files({"x": build_image([_small_files(count)])}))
             address = f"oci:{place / 'layout'}:x"
-            costs[count] = _run(f"{shlex.quote(str(wherry))} unpack -q {address} root")
+            costs[count] = _run(Command(f"{shlex.quote(str(wherry))} unpack -q {address} root"))
         cost = costs[count]
         print(f"  {count:,} small files: {cost.wall:.3f} s, {cost.peak / _MB:.1f} MB")
     growth = costs[_MANY].wall / costs[_FEW].wall
