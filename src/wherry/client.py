@@ -15,6 +15,7 @@ from wherry.client_calls.base import Listener
 from wherry.client_calls.copy import CopyCalls
 from wherry.client_calls.pull import PullCalls
 from wherry.client_calls.read import ReadCalls
+from wherry.client_calls.serve import ServeCalls
 from wherry.client_calls.unpack import UnpackCalls
 from wherry.config import transfer_settings
 from wherry.content.cancel import CancelToken
@@ -24,7 +25,7 @@ from wherry.model.reference import Reference
 from wherry.parameters import RULES
 
 
-class Client(PullCalls, ReadCalls, CopyCalls, ArchiveCalls, UnpackCalls, AccountCalls):
+class Client(PullCalls, ReadCalls, CopyCalls, ArchiveCalls, UnpackCalls, ServeCalls, AccountCalls):
     """Talk to registries, and move images between them, archives and stores.
 
     Calls and threads share the connections and tokens of a client. Close it, or use it in a

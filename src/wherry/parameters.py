@@ -125,6 +125,7 @@ RULES = {
     "legacy": FLAG,
     "limit_rate": NUMBER,
     "limits": Rule("wherry.types.Limits", lambda value: isinstance(value, wherry.types.Limits)),
+    "listen": TEXT,
     "matching": TEXT,
     "max_files": COUNT,
     "max_size": COUNT,
@@ -140,6 +141,7 @@ RULES = {
     "on_event": CALLABLE,
     "on_failure": CALLABLE,
     "on_progress": CALLABLE,
+    "on_ready": CALLABLE,
     "on_request": CALLABLE,
     "on_warning": CALLABLE,
     "order": choice("registry", "name", "version"),
@@ -163,6 +165,7 @@ RULES = {
             or all(isinstance(each, wherry.types.StoreProblem) for each in value)
         ),
     ),
+    "read_only": FLAG,
     "reference": _REFERENCE,
     "referrers": FLAG,
     "registries_conf": _PATH,

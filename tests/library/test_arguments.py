@@ -57,16 +57,16 @@ WRONG: dict[str, list[Any]] = {
 for names, values in (
     ("authfile directory path registries_conf", [5, ["a"], b"a", ""]),
     (
-        "address artifact_type before destination image matching message name origin parent",
+        "address artifact_type before destination image listen matching message name origin",
         TEXTS,
     ),
-    ("password patterns", TEXTS),
+    ("parent password patterns", TEXTS),
     ("reference registry since username", TEXTS),
     ("all_platforms dangling dry_run force foreign insecure legacy offline tags", FLAGS),
-    ("verify_signatures", FLAGS),
+    ("read_only verify_signatures", FLAGS),
     ("bundle keep_dirlinks keep_owners replace rootless untag v1 verify_layers", FLAGS),
     ("max_files max_size", [*NUMBERS, 1.5]),
-    ("on_event on_failure on_progress on_request on_warning", [5, "print"]),
+    ("on_event on_failure on_progress on_ready on_request on_warning", [5, "print"]),
     ("digest", [5, b"sha256:", ["sha256:"]]),
     ("cache", [5, True, "all"]),
 ):

@@ -1,0 +1,77 @@
+"""The call of a client that serves the store as a registry."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import wherry
+from wherry._context import public_call
+from wherry.client_calls.base import ClientCalls
+from wherry.config import host_platform
+from wherry.content.cancel import CancelToken
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from wherry.serve.listener import ListenAddress
+
+
+class ServeCalls(ClientCalls):
+    """Serve the store to other clients."""
+
+    @public_call
+    def serve(
+        self,
+        listen: str = "127.0.0.1:5000",
+        *,
+        name: str | None = None,
+        read_only: bool = False,
+        on_ready: Callable[[str], None] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None:
+        """Serve the store as a registry until the call is cancelled.
+
+        What clients push to ``PATH`` is named ``NAME/PATH`` in the store. Needs the extra
+        ``wherry[serve]``.
+
+        Args:
+            listen: ``HOST:PORT``; port 0 takes a free port.
+            name: The domain of the names that clients push. Without it ``localhost:PORT``,
+                or the address if other machines can connect.
+            read_only: Refuse pushes and deletions.
+            on_ready: Called with the URL of the server once it accepts connections.
+
+        Raises:
+            WherryError: The address is in use, or the extra is missing.
+        """
+        with _extra():
+            from wherry.serve import server
+            from wherry.serve.app import create_app
+            from wherry.serve.context import Context
+            from wherry.serve.listener import parse
+
+        from wherry.image_store import local_store
+
+        def make_app(address: ListenAddress) -> ASGIApp:
+            local = local_store(self._context.store)
+            return create_app(
+                Context(local, name or address.name, host_platform(), read_only=read_only)
+            )
+
+        def ready(address: ListenAddress) -> None:
+            if on_ready is not None:
+                on_ready(f"http://{address}")
+
+        server.run(make_app, parse(listen), ready, self._context.token(cancel))
+
+
+@contextlib.contextmanager
+def _extra() -> Iterator[None]:
+    """Explain how to install the packages that only this call needs."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        hint = "install it with the others: pip install 'wherry[serve]'"
+        raise wherry.WherryError(f"serve needs the package {error.name}", hint=hint) from None

@@ -1,0 +1,83 @@
+"""Fixtures of the registry: a running server, and the application without sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import wherry
+from asgi_client import AsgiClient
+from wherry.config import host_platform
+from wherry.serve.app import create_app
+from wherry.serve.context import Context
+from wherry.store import LocalStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+NAME = "localhost:5000"
+_SECONDS = 10  # to start
+
+
+@contextlib.contextmanager
+def running_server(path: Path, **options: Any) -> Iterator[str]:
+    """Serve the store at `path` on a free port with the arguments of `Client.serve`.
+
+    Yields `http://127.0.0.1:PORT`.
+    """
+    told: queue.SimpleQueue[str | BaseException] = queue.SimpleQueue()
+    cancel = wherry.CancelToken()
+
+    def serve() -> None:
+        with wherry.Client(store=path) as client:
+            try:
+                client.serve("127.0.0.1:0", on_ready=told.put, cancel=cancel, **options)
+            except BaseException as error:  # noqa: BLE001 - raised in the test's thread
+                told.put(error)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        found = told.get(timeout=_SECONDS)
+        if isinstance(found, BaseException):
+            raise found
+        yield found
+    finally:
+        cancel.cancel()
+        thread.join()
+    with contextlib.suppress(queue.Empty):
+        if isinstance(found := told.get_nowait(), BaseException):
+            raise found
+
+
+@pytest.fixture
+def serve_store() -> Callable[..., AbstractContextManager[str]]:
+    """Return a context manager that serves a store, see `running_server`."""
+    return running_server
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    """The URL of a server of the store at `tmp_path / "store"`."""
+    with running_server(tmp_path / "store") as found:
+        yield found
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[LocalStore]:
+    """The store of `api`."""
+    store = LocalStore(tmp_path / "store")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def api(local: LocalStore) -> AsgiClient:
+    """The application without sockets; its name is `localhost:5000`."""
+    return AsgiClient(create_app(Context(local, NAME, host_platform())))
