@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as StarletteRoute
 
 from wherry.errors import NotFound, StoreError, StoreFull
+from wherry.serve import blobs, uploads
 from wherry.serve import route as routes
 from wherry.serve.answers import ApiError
 
@@ -29,7 +30,11 @@ _READS = ("GET", "HEAD")
 
 def handlers() -> Mapping[str, Mapping[str, Handler]]:
     """Return the handlers: by kind of the path, then by method."""
-    return {"base": dict.fromkeys(_READS, _base)}
+    return {
+        "base": dict.fromkeys(_READS, _base),
+        **blobs.HANDLERS,
+        **uploads.HANDLERS,
+    }
 
 
 async def _base(request: Request, route: Route, context: Context) -> Response:

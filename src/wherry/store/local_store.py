@@ -6,6 +6,7 @@ This class adds what changes a store to what `ReadableStore` reads.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     import sqlite3
 
     from wherry.store.gc import Collector
+    from wherry.store.incoming import IncomingBlobs
     from wherry.store.ingest import Ingest
     from wherry.store.removal import RemovalPlan
+    from wherry.store.repositories import Repositories
     from wherry.store.unpacked import UnpackedLayers
     from wherry.store.upload_sessions import UploadSessions
     from wherry.store.v1_ids import V1Id
@@ -67,6 +70,22 @@ class LocalStore(ReadableStore):
         self._handle.writable_database()
         with translate_os_errors(self.path):
             return UnpackedLayers(self._handle.files.root)
+
+    # What the server of this store receives
+
+    @functools.cached_property
+    def incoming(self) -> IncomingBlobs:
+        """The blobs that clients of the server are uploading."""
+        from wherry.store.incoming import IncomingBlobs
+
+        return IncomingBlobs(self._handle)
+
+    @functools.cached_property
+    def repositories(self) -> Repositories:
+        """The blobs of the repositories that the server offers."""
+        from wherry.store.repositories import Repositories
+
+        return Repositories(self._handle)
 
     # What pushes record
 

@@ -60,7 +60,7 @@ class FileLock:
                 os.close(descriptor)
 
 
-def lock_file(directory: Directory, name: str) -> FileLock | None:
+def lock_file(directory: Directory, name: str, *, make: bool = True) -> FileLock | None:
     """Open or create a file and lock it; return None if another holder has locked it.
 
     Another process may unlink or rename the file between opening and locking. A lock on such a
@@ -68,10 +68,11 @@ def lock_file(directory: Directory, name: str) -> FileLock | None:
     content of the file is not changed.
 
     Raises:
+        FileNotFoundError: The file does not exist, and ``make`` is false.
         StoreError: The name belongs to something else than a file of the store.
     """
     while True:
-        lock = _open(directory, name)
+        lock = _open(directory, name) if make else _open_existing(directory, name)
         locked: bool | None = False
         try:
             locked = lock.acquire(directory, name)
@@ -88,7 +89,11 @@ def _open(directory: Directory, name: str) -> FileLock:
         with contextlib.suppress(FileExistsError):
             return FileLock(lambda: directory.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL))
         with contextlib.suppress(FileNotFoundError):  # another process just removed it
-            return FileLock(lambda: directory.open(name, os.O_RDWR))
+            return _open_existing(directory, name)
+
+
+def _open_existing(directory: Directory, name: str) -> FileLock:
+    return FileLock(lambda: directory.open(name, os.O_RDWR))
 
 
 def lock_abandoned(directory: Directory, name: str) -> FileLock | None:

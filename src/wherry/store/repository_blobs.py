@@ -19,12 +19,14 @@ KEPT_SECONDS = 86_400  # a blob that no manifest lists yet; half-finished upload
 
 # Whether a document above a blob has a name in the repository. Names of tags and of digests lie
 # between ``REPOSITORY:`` and ``REPOSITORYA``.
-_BELOW_A_NAME = """
+_ABOVE = """
 WITH RECURSIVE above (digest) AS (
     VALUES (:digest)
     UNION SELECT documents.digest FROM documents WHERE known_as = :digest
     UNION SELECT edges.parent FROM above JOIN edges ON edges.child = above.digest
 )
+"""
+_BELOW_A_NAME = f"""{_ABOVE}
 SELECT 1 FROM above CROSS JOIN refs ON refs.root = above.digest
 WHERE refs.name >= :first AND refs.name < :end
 UNION ALL
@@ -32,7 +34,13 @@ SELECT 1 FROM above CROSS JOIN documents ON documents.digest = above.digest
 CROSS JOIN refs ON refs.root = documents.known_as
 WHERE documents.known_as <> documents.digest AND refs.name >= :first AND refs.name < :end
 LIMIT 1
-"""
+"""  # noqa: S608 - a constant
+_BELOW_ANY_NAME = f"""{_ABOVE}
+SELECT 1 FROM above CROSS JOIN refs ON refs.root = above.digest
+UNION ALL
+SELECT 1 FROM repository_blobs WHERE digest = :digest AND present
+LIMIT 1
+"""  # noqa: S608 - a constant
 
 
 def name_range(repository: str) -> tuple[str, str]:
@@ -52,6 +60,12 @@ def has(connection: sqlite3.Connection, repository: str, digest: Digest) -> bool
     found = connection.execute(
         _BELOW_A_NAME, {"digest": str(digest), "first": first, "end": end}
     ).fetchone()
+    return found is not None
+
+
+def is_anywhere(connection: sqlite3.Connection, digest: Digest) -> bool:
+    """Tell whether any repository has a blob or a document."""
+    found = connection.execute(_BELOW_ANY_NAME, {"digest": str(digest)}).fetchone()
     return found is not None
 
 
