@@ -105,6 +105,9 @@ def test_no_arguments_print_the_usage(wherry: Wherry) -> None:
         (["show", "Upper"], "lower-case"),
         (["--nothing"], "--nothing"),
         (["load", "out/x.tar"], "name the archive with an option: -i out/x.tar"),
+        (["export", "app", "x.tar"], "name the file with an option: -o x.tar"),
+        (["unpack", "--cache", "link", "app", "root"], "write --cache=link as one word"),
+        (["unpack", "--cache", "app", "root", "x"], "unexpected extra argument (x)"),
         (["images", "--store", "x"], "--store"),
     ],
 )

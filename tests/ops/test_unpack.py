@@ -17,6 +17,7 @@ from wherry.content.cancel import CancelToken
 from wherry.errors import (
     Cancelled,
     IntegrityError,
+    InvalidReference,
     NotFound,
     StoreError,
     UnsafeArchive,
@@ -259,7 +260,7 @@ def test_limits(client: Client, layout: str, tmp_path: Path, limit: str, hint: s
     limits = {limit: 2}
     with pytest.raises(UnsafeArchive) as caught:
         client.unpack(layout, tmp_path / "root", **limits)  # type: ignore[arg-type]
-    assert caught.value.hint == hint
+    assert caught.value.hint == f"allow more with {hint}"
     assert not (tmp_path / "root").exists()
 
 
@@ -274,6 +275,17 @@ def test_the_command(wherry: Wherry, layout: str, tmp_path: Path) -> None:
     missing = wherry("unpack", "nothing", str(tmp_path / "other"))
     assert missing.returncode == 3
     assert "docker://nothing" in missing.stderr
+
+
+@pytest.mark.parametrize("name", ["./app.tar", "/app", "app.tar"])
+def test_a_path_without_its_kind(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app.tar").touch()
+    with pytest.raises((NotFound, InvalidReference)) as caught:
+        client.unpack(f"store:{name}", tmp_path / "root")
+    assert f"oci:{name}, docker-archive:{name}" in caught.value.hint
 
 
 def test_one_layer_and_a_part_of_the_files(client: Client, layout: str, tmp_path: Path) -> None:
@@ -321,7 +333,7 @@ def test_ids_are_mapped(client: Client, tmp_path: Path) -> None:
         (100_003, 100_004),
         *[(100_000, 100_000)] * 3,
     ]
-    with pytest.raises(Unsupported, match="no range of the map has the owner 4"):
+    with pytest.raises(Unsupported, match="no range of the map has the group 4"):
         client.unpack(address, tmp_path / "other", uid_map=ranges, gid_map=[(0, 1, 1)])
     assert not (tmp_path / "other").exists()
 

@@ -170,10 +170,10 @@ def test_a_fill_that_fails_leaves_nothing(
         client.unpack(f"{fake.host}/app:1", tmp_path / "root", cache="copy")
     with pytest.raises(UnsafeArchive) as caught:
         client.unpack(layout, tmp_path / "root", cache="copy", max_size=50)
-    assert caught.value.hint == "--max-size"
+    assert caught.value.hint == "allow more with --max-size"
     with pytest.raises(UnsafeArchive) as caught:
         client.unpack(layout, tmp_path / "root", cache="copy", max_files=5)
-    assert caught.value.hint == "--max-files"
+    assert caught.value.hint == "allow more with --max-files"
     assert list(cache.iterdir()) == []
     assert not (tmp_path / "root").exists()
 
@@ -181,7 +181,7 @@ def test_a_fill_that_fails_leaves_nothing(
 @pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")
 def test_an_owner_without_a_range(client: Client, layout: str, tmp_path: Path) -> None:
     ranges = [(0, 1000, 5)]
-    with pytest.raises(Unsupported, match="owned/file: no range of the map has the owner 7"):
+    with pytest.raises(Unsupported, match="owned/file: no range of the map has the user 7"):
         client.unpack(layout, tmp_path / "root", cache="link", uid_map=ranges, gid_map=ranges)
 
 

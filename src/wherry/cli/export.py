@@ -25,7 +25,7 @@ Examples:
 """
 
 
-@click.command("export", epilog=EXAMPLES)
+@click.command("export", epilog=EXAMPLES, context_settings={"allow_extra_args": True})
 @image_argument
 @click.option(
     "-o",
@@ -33,7 +33,7 @@ Examples:
     type=NonEmptyPath(readable=False, dir_okay=False),
     default="-",
     metavar="PATH",
-    help="File to write; - is stdout.",
+    help="File to write; - is stdout, the default.",
 )
 @file_options
 @click.pass_context
@@ -47,6 +47,8 @@ def command(
     """
     from wherry.cli.progress import progress_display
 
+    if ctx.args:
+        raise click.UsageError(f"name the file with an option: -o {ctx.args[0]}", ctx)
     if output == "-" and os.isatty(sys.stdout.fileno()):
         raise click.UsageError("cannot write a tar to a terminal: use -o FILE, or a pipe", ctx)
     options = global_options(ctx)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +26,24 @@ Examples:
 """
 
 
+_WAYS = ("copy", "link", "overlay")  # to take files from the cache
+
+
 class _Command(click.Command):
     """A command with an option ``--cache`` whose value may be missing."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse arguments; click would take the next one as the value."""
         end = args.index("--") if "--" in args else len(args)
+        given = list(args)
         args[:end] = ["--cache=copy" if each == "--cache" else each for each in args[:end]]
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            for option, value in itertools.pairwise(given[:end]):
+                if option == "--cache" and value in _WAYS:
+                    raise click.UsageError(f"write --cache={value} as one word", ctx) from error
+            raise
 
 
 @click.command("unpack", cls=_Command, epilog=EXAMPLES)
@@ -49,7 +60,7 @@ class _Command(click.Command):
     type=IdRanges(),
     multiple=True,
     metavar="INSIDE:HERE:COUNT",
-    help="Users of the image as users of this machine.",
+    help="Users of the image as users of this machine, such as 0:100000:65536.",
 )
 @click.option(
     "--gid-map",
@@ -62,7 +73,7 @@ class _Command(click.Command):
 @click.option("--rootless", is_flag=True, help="Make the bundle for a user without privileges.")
 @click.option(
     "--cache",
-    type=click.Choice(["copy", "link", "overlay"]),
+    type=click.Choice(_WAYS),
     metavar="[=copy|link|overlay]",
     help="Unpack layers once into the store, and copy files from there (as reflinks where the"
     " file system can), or link them: linked files are read-only, and a change would change the"

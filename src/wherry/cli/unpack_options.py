@@ -34,7 +34,7 @@ _OPTIONS = (
         "--include",
         multiple=True,
         metavar="PATTERN",
-        help="Only paths that match, and all below them.",
+        help="Only paths that match, such as etc or '*.conf', and all below them.",
     ),
     click.option(
         "--exclude",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from wherry.content.protocols import StreamReader
 from wherry.content.verify import check_layer_count
-from wherry.errors import IntegrityError, NotFound
+from wherry.errors import IntegrityError, InvalidReference, NotFound
 from wherry.model.address import Where
 from wherry.model.record import Record
 from wherry.ops.documents import choose, read_parsed_config
@@ -19,7 +20,6 @@ from wherry.unpack.unpack_layers import PackedLayer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import RawStream, Source
@@ -109,19 +109,27 @@ def _numbered(layers: list[T], number: int | None) -> list[T]:
 def _open(address: Address, access: Access) -> Iterator[SourceImage]:
     """Open an image; name it in what is wrong with it during the block.
 
-    The error for an image that the store lacks tells how to name a registry's.
+    The error for an image that the store lacks tells how to name others.
     """
     with contextlib.ExitStack() as opened:
         try:
             image = opened.enter_context(open_image(address, access))
-        except NotFound as error:
-            if address.where is Where.STORE and address.given is not None:
-                error.hint = f"an image of a registry: docker://{address.name}"
+        except (NotFound, InvalidReference) as error:
+            if address.where is Where.STORE:
+                error.hint = _other_places(address) or error.hint
             raise
         try:
             yield image
         except (NotFound, IntegrityError) as error:
             raise error.within(address) from error.__cause__
+
+
+def _other_places(address: Address) -> str:
+    """Return what to write for an image that is not in the store."""
+    name = address.name
+    if name.startswith(("/", "./", "../")) or Path(name).is_file():
+        return f"write a path after its kind: oci:{name}, docker-archive:{name}, …"
+    return "" if address.given is None else f"an image of a registry: docker://{name}"
 
 
 @contextlib.contextmanager

@@ -261,12 +261,14 @@ def too_many_files(path: Path) -> UnsafeArchive:
     return UnsafeArchive(
         "the image has more files than is allowed",
         member=shown(b"/".join(path)),
-        hint="--max-files",
+        hint="allow more with --max-files",
     )
 
 
 def too_much_content(entry: Entry) -> UnsafeArchive:
     """Return the error for a file beyond the limit of bytes."""
     return UnsafeArchive(
-        "the image has more content than is allowed", member=shown(entry.name), hint="--max-size"
+        "the image has more content than is allowed",
+        member=shown(entry.name),
+        hint="allow more with --max-size",
     )

@@ -72,12 +72,10 @@ class Selection:
             return
         pattern = next(iter(self._missing))
         last = pattern.rstrip("/").rpartition("/")[2]
-        raise NotFound(
-            f"no path matches the pattern {pattern!r}",
-            hint="see the paths: wherry export IMAGE | tar -t"
-            if pattern.startswith("*")
-            else f"a pattern is for a whole path, and * matches slashes too: '*/{last}'",
-        )
+        hint = "see the paths: wherry export IMAGE | tar -t"
+        if last and not pattern.startswith("*"):
+            hint = f"a pattern is for a whole path, and * matches slashes too: '*/{last}'"
+        raise NotFound(f"no path matches the pattern {pattern!r}", hint=hint)
 
     def _selects(self, parts: list[bytes]) -> bool:
         if parts and parts[-1].startswith(_WHITEOUT):

@@ -63,7 +63,7 @@ class Isolation(Record):
                 return ContainerUser(home=wanted.home)
             raise Unsupported(
                 f"no range of the map has the user {wanted.uid}:{wanted.gid} of the image",
-                hint="--uid-map and --gid-map name ranges",
+                hint="add one with --uid-map and --gid-map",
             )
         groups = tuple(each for each in groups if _has(self.gids, each))
         return wanted.replace(groups=groups)

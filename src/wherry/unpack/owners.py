@@ -50,7 +50,7 @@ class Owners(Record):
         """
         if not self.sets:
             return None
-        return _mapped(uid, self.uids), _mapped(gid, self.gids)
+        return _mapped("user", uid, self.uids), _mapped("group", gid, self.gids)
 
     def xattrs(self, attributes: Attributes) -> Iterator[tuple[bytes, bytes]]:
         """Yield the extended attributes to set."""
@@ -59,14 +59,15 @@ class Owners(Record):
             yield _RECORD, encode_owner(attributes.uid, attributes.gid)
 
 
-def _mapped(number: int, ranges: tuple[IdRange, ...]) -> int:
+def _mapped(what: str, number: int, ranges: tuple[IdRange, ...]) -> int:
     if not ranges:
         return number
     for each in ranges:
         if each.inside <= number < each.inside + each.count:
             return each.outside + number - each.inside
     raise Unsupported(
-        f"no range of the map has the owner {number}", hint="--uid-map and --gid-map name ranges"
+        f"no range of the map has the {what} {number}",
+        hint=f"add one with --{what[0]}id-map, such as 0:100000:65536",
     )
 
 
