@@ -61,6 +61,7 @@ _GROUPS = {
         "df": "Show the disk usage of the store.",
         "gc": "Remove images and layers without a name.",
         "fsck": "Check the store, and repair it.",
+        "serve": "Serve the store as a registry.",
     },
     "Archives": {
         "save": "Write images to an archive or layout.",
