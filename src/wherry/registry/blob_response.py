@@ -86,7 +86,7 @@ def open_response(
         raise RangeRefused
     check_status(response, where, host)
     if response.status != _PARTIAL and stop is None:
-        length = _content_length(response)
+        length = content_length(response)
         if length in sizes.known:  # a web page hardly has the blob's size
             return Opened(response, 0, length)
         return Opened(PageWatch(response, digest, where), 0, length)
@@ -116,6 +116,7 @@ def _has_expected_stop(found: _ContentRange, stop: int | None) -> bool:
     return found.stop == (found.total if stop is None else min(stop, found.total))
 
 
-def _content_length(response: HttpResponse) -> int | None:
+def content_length(response: HttpResponse) -> int | None:
+    """Return the ``Content-Length`` of a response; None without a valid one."""
     length = response.header("Content-Length")
     return int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None

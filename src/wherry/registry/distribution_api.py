@@ -11,7 +11,7 @@ from wherry.model import mediatype
 from wherry.model.digest import Digest
 from wherry.model.record import Record
 from wherry.model.strict_json import MAX_DOCUMENT
-from wherry.registry.blob_response import check_status, open_response, range_header
+from wherry.registry.blob_response import check_status, content_length, open_response, range_header
 from wherry.registry.http.redirect import is_http_url
 from wherry.registry.http.request import VISIBLE, public_url
 from wherry.registry.requester import Call
@@ -150,6 +150,17 @@ class DistributionApi:
             response.expect_document()
         where = (self._name, f"blob {digest}")
         return open_response(response, digest, where, self.endpoint.name, sizes, offset, stop)
+
+    def stat_blob(self, digest: Digest, cancel: CancelToken) -> int | None:
+        """Return the size of a blob in bytes that a HEAD states; None if it states none.
+
+        Raises:
+            NotFound: The repository has no such blob.
+        """
+        response = self._send("HEAD", f"blobs/{digest}", cancel)
+        response.drain()
+        self._check(response, (self._name, f"blob {digest}"))
+        return content_length(response)
 
     def get_tags(self, cancel: CancelToken, target: str = "") -> tuple[list[str], str | None]:
         """Fetch a page of the tag list; return it and the target of the next page, if any.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from wherry.content.cancel import CancelToken
+    from wherry.content.retry import RetryPolicy
     from wherry.registry.hosts import Endpoint
     from wherry.registry.session import Session
 
@@ -25,8 +26,8 @@ class EndpointGroup:
 
     An endpoint that does not respond is asked again only after every other one has failed.
 
-    ``has_served`` tells whether a call has succeeded. The first call of each operation fetches a
-    manifest or a tag list.
+    ``policy`` replaces that of the session. ``has_served`` tells whether a call has succeeded.
+    The first call of each operation fetches a manifest or a tag list.
     """
 
     def __init__(
@@ -37,12 +38,13 @@ class EndpointGroup:
         *,
         warn: Callable[[str], None],
         on_retry: Callable[[float, WherryError], None],
+        policy: RetryPolicy | None = None,
     ) -> None:
         warnings = session.server_warnings(cancel, warn)
         self.apis = [DistributionApi(session, endpoint, warnings) for endpoint in endpoints]
         self.warn = warn
         self.has_served = False
-        self._policy = session.policy
+        self._policy = policy or session.policy
         self._cancel = cancel
         self._on_retry = on_retry
         self._unresponsive: set[int] = set()

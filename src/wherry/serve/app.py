@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -9,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as StarletteRoute
 
 from wherry.errors import NotFound, StoreError, StoreFull
+from wherry.model.reference import is_domain
 from wherry.serve import blobs, uploads
 from wherry.serve import route as routes
 from wherry.serve.answers import ApiError
@@ -75,4 +77,11 @@ async def _dispatch(
     if handler is None:
         allowed = {"Allow": ", ".join(sorted(by_method))}
         raise ApiError("UNSUPPORTED", f"{request.method} is not possible here", headers=allowed)
-    return await handler(request, route, context)
+    namespace = request.query_params.get("ns", "")
+    if not namespace:
+        return await handler(request, route, context)
+    if not is_domain(namespace):
+        raise ApiError("NAME_INVALID", "the namespace (ns) is not the name of a registry")
+    response = await handler(request, route, dataclasses.replace(context, namespace=namespace))
+    response.headers["OCI-Namespace"] = namespace
+    return response

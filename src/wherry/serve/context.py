@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wherry.serve.answers import ApiError
-from wherry.serve.repository_names import Repository, candidates
+from wherry.serve.repository_names import Repository, candidates, in_namespace
 
 if TYPE_CHECKING:
     from wherry.model.platform import Platform
+    from wherry.serve.proxy.upstreams import Upstreams
     from wherry.store import LocalStore
 
 
@@ -22,19 +23,26 @@ class Context:
         name: The domain of the names that clients push, such as ``localhost:5000``.
         host: The platform of the image that a name of an index shows.
         read_only: Whether nothing can be pushed or deleted.
+        upstreams: The registries that the server fetches from, if there are any.
+        namespace: The registry that the client of a request means (``?ns=``); empty if it does
+            not say.
     """
 
     store: LocalStore
     name: str
     host: Platform
     read_only: bool = False
+    upstreams: Upstreams | None = None
+    namespace: str = ""
 
     def repositories(self, path: str) -> tuple[Repository, ...]:
         """Return the repositories that may answer for a path, the server's own first."""
+        if self.namespace:
+            return (in_namespace(self.name, self.namespace, path),)
         return candidates(self.name, path)
 
     def own(self, path: str) -> Repository:
         """Return the repository that a push to a path goes to; raises `ApiError`."""
         if self.read_only:
             raise ApiError("DENIED", "this registry is read-only", status=405)
-        return self.repositories(path)[0]
+        return candidates(self.name, path)[0]

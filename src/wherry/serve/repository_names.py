@@ -52,6 +52,13 @@ def candidates(name: str, path: str) -> tuple[Repository, ...]:
     return tuple(found)
 
 
+def in_namespace(name: str, domain: str, path: str) -> Repository:
+    """Return the repository that a client means by ``?ns=DOMAIN``, as containerd sends it."""
+    if domain == name:
+        return Repository(name, path, own=True)
+    return _repository(domain, path)
+
+
 def read_host(component: str) -> str | None:
     """Return the host that the first component of a path stands for, or None."""
     host, underscore, port = component.rpartition("_")

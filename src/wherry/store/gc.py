@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from wherry.errors import StoreFull
 from wherry.model.record import Record
-from wherry.store import leases, refs, reserve
+from wherry.store import cached, leases, refs, reserve
 from wherry.store.garbage import Garbage, Unlinker
 from wherry.store.graph import Edges, reachable
 from wherry.store.locks import lock_abandoned
@@ -100,6 +100,7 @@ def drop_outdated(connection: sqlite3.Connection) -> None:
 
     The facts about a stored blob are removed with its file.
     """
+    cached.drop_unused(connection)
     before = int(time.time()) - _EXPIRY_SECONDS
     connection.execute(
         "DELETE FROM packed WHERE seen < ? AND source NOT IN (SELECT digest FROM blobs)", (before,)

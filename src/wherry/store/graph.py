@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wherry.store import repository_blobs
+from wherry.model.digest import Digest
+from wherry.store import cached, repository_blobs
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,7 +22,8 @@ def reachable(
     """Return the digests that names and leases keep, as text.
 
     A name by digest that was added together with a tag keeps nothing by itself. A blob that was
-    pushed is kept for a while, until its manifest comes (`repository_blobs`). Edges are
+    pushed is kept for a while, until its manifest comes (`repository_blobs`), and so is what
+    clients have asked of other registries (`cached`). Edges are
     followed whether they were wanted or not: what an index lists and the store has belongs to
     the index.
 
@@ -40,6 +42,7 @@ def reachable(
         if lease not in dead:
             roots.add(digest)
     roots.update(repository_blobs.kept(connection))
+    roots.update(cached.kept(connection))
     held = edges.below(roots)
     if only is None:
         return held
@@ -88,6 +91,12 @@ class Edges:
 def closure(connection: sqlite3.Connection, roots: Iterable[str]) -> set[str]:
     """Return ``roots`` and all that they lead to, stored or not."""
     return Edges(connection).below(roots)
+
+
+def parents_of(connection: sqlite3.Connection, digest: Digest) -> list[Digest]:
+    """Return the documents that list a blob."""
+    rows = connection.execute("SELECT parent FROM edges WHERE child = ?", (str(digest),))
+    return [Digest.parse(parent) for (parent,) in rows]
 
 
 def parents(connection: sqlite3.Connection) -> dict[str, list[str]]:

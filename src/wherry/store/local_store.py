@@ -20,6 +20,7 @@ from wherry.store.store_handle import DATABASE
 if TYPE_CHECKING:
     import sqlite3
 
+    from wherry.store.cached_names import CachedNames
     from wherry.store.gc import Collector
     from wherry.store.incoming import IncomingBlobs
     from wherry.store.ingest import Ingest
@@ -86,6 +87,13 @@ class LocalStore(ReadableStore):
         from wherry.store.repositories import Repositories
 
         return Repositories(self._handle)
+
+    @functools.cached_property
+    def cached_names(self) -> CachedNames:
+        """What the server of this store knows of other registries."""
+        from wherry.store.cached_names import CachedNames
+
+        return CachedNames(self._handle)
 
     # What pushes record
 

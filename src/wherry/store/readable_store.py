@@ -124,11 +124,23 @@ class ReadableStore:
         """Tell whether a blob is stored now; `Ingest.has` also keeps it."""
         return self._handle.files.exists(digest)
 
+    def size(self, digest: Digest) -> int:
+        """Return the size of a blob in bytes; raises `NotFound`."""
+        with self._present(digest), translate_os_errors(self.path):
+            return self._handle.files.size(digest)
+
     def open(self, digest: Digest) -> io.FileIO:
         """Open a blob for reading; raises `NotFound`."""
         with self._present(digest), translate_os_errors(self.path):
             path = self.path / "blobs" / digest.algorithm / digest.hex
             return BlobFile(self._handle.files.descriptor(str(digest)), path)
+
+    def open_part(self, digest: Digest) -> io.FileIO:
+        """Open what has arrived of a blob, for reading while it grows; raises `NotFound`."""
+        from wherry.store.blobs import part_name
+
+        with self._present(digest), translate_os_errors(self.path):
+            return io.FileIO(self._handle.files.ingest.open(part_name(digest)))
 
     def read(self, digest: Digest) -> bytes:
         """Return a verified document or config, at most its first 4 MiB and one byte.

@@ -97,6 +97,14 @@ def drop_loose(connection: sqlite3.Connection, held: Collection[str]) -> bool:
     return bool(gone)
 
 
+def tags(connection: sqlite3.Connection, repository: str) -> list[str]:
+    """Return the tags of a repository (``host/path``)."""
+    rows = connection.execute(
+        "SELECT name FROM refs WHERE name > ? AND name < ?", (f"{repository}:", f"{repository};")
+    )
+    return [name.rpartition(":")[2] for (name,) in rows]
+
+
 def loose_names(
     connection: sqlite3.Connection, reference: Reference, root: Digest
 ) -> list[Reference]:

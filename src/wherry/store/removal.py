@@ -8,7 +8,7 @@ import wherry
 from wherry.errors import StoreError
 from wherry.model.record import Record
 from wherry.model.reference import Reference
-from wherry.store import refs
+from wherry.store import cached, refs
 from wherry.store.graph import above, closure, parents
 from wherry.store.reserve import with_room
 
@@ -50,6 +50,7 @@ def remove(
             chosen = choose(connection)
             below = closure(connection, chosen.roots)
             ingest.drop(connection, chosen.names)
+            cached.remove_with(connection, chosen.names, below)
         return chosen.names, below
 
     names, below = with_room(collector.root, drop)

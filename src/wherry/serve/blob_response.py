@@ -1,0 +1,123 @@
+"""Answers with a blob of the store: whole, or a part of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from wherry.serve.answers import ApiError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
+
+    from wherry.model.digest import Digest
+    from wherry.store import LocalStore
+
+_CHUNK = 1024 * 1024  # bytes that are read at a time
+_RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*")
+_MAX_AGE = "max-age=31536000"  # a digest always has the same content
+
+
+def blob_headers(digest: Digest) -> dict[str, str]:
+    """Return the headers of every answer that has a blob."""
+    return {
+        "Content-Type": "application/octet-stream",
+        "Docker-Content-Digest": str(digest),
+        "ETag": f'"{digest}"',
+        "Cache-Control": _MAX_AGE,
+        "Accept-Ranges": "bytes",
+    }
+
+
+class BlobResponse(Response):
+    """A stored blob, or a part of it.
+
+    The server sends a whole file by its path, which is many times as fast as passing it on in
+    chunks. If the file was just collected, it answers 404.
+    """
+
+    def __init__(self, path: Path, digest: Digest, size: int, part: range | None = None) -> None:
+        self._path = path
+        self._part = part
+        headers = blob_headers(digest)
+        headers["Content-Length"] = str(size if part is None else len(part))
+        if part is not None:
+            headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
+        self._all = range(size) if part is None else part
+        super().__init__(None, 200 if part is None else 206, headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the response."""
+        del receive
+        start = {
+            "type": "http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
+        if scope["method"] == "HEAD":
+            await send(start)
+            await send({"type": "http.response.body", "body": b""})
+        elif self._part is None and "http.response.pathsend" in scope.get("extensions", {}):
+            await send(start)
+            await send({"type": "http.response.pathsend", "path": str(self._path)})
+        else:
+            await self._send_chunks(start, send)
+
+    async def _send_chunks(self, start: dict[str, object], send: Send) -> None:
+        descriptor = await run_in_threadpool(os.open, self._path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            await send(start)
+            at, end = self._all.start, self._all.stop
+            while at < end:
+                data = await run_in_threadpool(os.pread, descriptor, min(_CHUNK, end - at), at)
+                if not data:
+                    raise OSError(f"{self._path} ends at byte {at:,} of {end:,}")
+                at += len(data)
+                await send({"type": "http.response.body", "body": data, "more_body": at < end})
+            if not self._all:
+                await send({"type": "http.response.body", "body": b""})
+        finally:
+            os.close(descriptor)
+
+
+def stored_blob(request: Request, store: LocalStore, digest: Digest, size: int) -> Response:
+    """Return the answer to a GET or HEAD of a blob that the store has."""
+    if f'"{digest}"' in request.headers.get("If-None-Match", ""):
+        return Response(None, 304, blob_headers(digest))
+    path = store.path / "blobs" / digest.algorithm / digest.hex
+    part = parse_range(request.headers.get("Range"), size)
+    return BlobResponse(path.absolute(), digest, size, part)
+
+
+def parse_range(header: str | None, size: int) -> range | None:
+    """Return the bytes that a ``Range`` asks for, or None for the whole content.
+
+    Several ranges and other units are ignored, which RFC 9110 ("Range") allows.
+
+    Raises:
+        ApiError: None of the bytes exist, or the range is invalid (416).
+    """
+    if header is None or not header.startswith("bytes=") or "," in header or size == 0:
+        return None
+    found = _RANGE.fullmatch(header)
+    if found is not None and any(found.groups()):
+        first, last = found.groups()
+        if not first:
+            part = range(max(0, size - int(last)), size)
+        else:
+            part = range(int(first), min(size, int(last) + 1) if last else size)
+        if part:
+            return part
+    raise ApiError(
+        "SIZE_INVALID",
+        f"this range is not in the blob, which has {size:,} bytes",
+        status=416,
+        headers={"Content-Range": f"bytes */{size}"},
+    )

@@ -1,0 +1,1 @@
+"""Pull-through: what the store lacks is fetched from other registries, and kept."""

@@ -1,0 +1,197 @@
+"""The blobs that a server is fetching from other registries, each once."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from wherry.content.protocols import Busy, Opened
+from wherry.errors import NotFound, WherryError
+from wherry.model.descriptor import Descriptor
+from wherry.model.manifest import Index, Manifest
+from wherry.serve.proxy.download import Download
+from wherry.transfer.resume import resuming_blob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from wherry.content.cancel import CancelToken
+    from wherry.content.retry import RetryPolicy
+    from wherry.model.digest import Digest
+    from wherry.serve.proxy.upstream_repository import UpstreamRepository
+    from wherry.store import LocalStore
+
+MOST = 256  # downloads that run or wait
+_POLL_SECONDS = 0.03  # between looks at a download of another process
+_SLOT_SECONDS = 0.2  # between looks at the token while a download waits
+_END_SECONDS = 0.5  # that threads have to end
+
+
+class Downloads:
+    """Downloads blobs in threads. A download that was begun goes on when its clients leave.
+
+    Methods are called in the event loop.
+
+    Args:
+        store: The store that gets the blobs.
+        name_images: Is told a repository and a blob that has arrived.
+        policy: When to retry.
+        jobs: The number of blobs that are fetched at the same time.
+        cancel: Ends all downloads.
+    """
+
+    def __init__(
+        self,
+        store: LocalStore,
+        name_images: Callable[[str, Digest], None],
+        policy: RetryPolicy,
+        jobs: int,
+        cancel: CancelToken,
+    ) -> None:
+        self._store = store
+        self._names = store.cached_names
+        self._name_images = name_images
+        self._policy = policy
+        self._slots = threading.BoundedSemaphore(jobs)
+        self._cancel = cancel
+        self._running: dict[Digest, Download] = {}
+        self._threads: set[threading.Thread] = set()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether too many downloads run or wait."""
+        return len(self._threads) >= MOST
+
+    def find(self, digest: Digest) -> Download | None:
+        """Return the download of a blob if it is running."""
+        found = self._running.get(digest)
+        return None if found is None or found.is_done else found
+
+    def start(self, repository: str, source: UpstreamRepository, digest: Digest) -> Download:
+        """Start to download a blob of a repository (``host/path``)."""
+        download = self._running[digest] = Download(digest, repository)
+        run = functools.partial(self._run, download, repository, source)
+        thread = threading.Thread(target=run, name="wherry-proxy", daemon=True)
+        self._threads.add(thread)
+        thread.start()
+        return download
+
+    def close(self) -> None:
+        """Wait for the threads, whose token was cancelled before."""
+        for thread in list(self._threads):
+            thread.join(_END_SECONDS)
+
+    # The threads
+
+    def _run(self, download: Download, repository: str, source: UpstreamRepository) -> None:
+        error: WherryError | None = None
+        try:
+            with self._slot():
+                self._fetch(download, repository, source)
+        except WherryError as failure:
+            error = failure
+        except Exception:
+            logging.getLogger("wherry").exception("a download failed")
+            error = WherryError("the download failed")
+        finally:
+            self._running.pop(download.digest, None)
+            download.finish(error)
+            if error is None:
+                self._name_images(repository, download.digest)
+            self._threads.discard(threading.current_thread())
+
+    @contextlib.contextmanager
+    def _slot(self) -> Iterator[None]:
+        while not self._slots.acquire(timeout=_SLOT_SECONDS):
+            self._cancel.check()
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def _fetch(self, download: Download, repository: str, source: UpstreamRepository) -> None:
+        digest = download.digest
+        size = self._stated_size(repository, digest)
+        watched = _WatchedSource(source, download)
+        blob = resuming_blob(
+            watched, Descriptor("", digest, size), self._policy, self._cancel, lambda *_: None
+        )
+        is_there = self._names.has(repository, digest)
+        with self._store.ingest() as ingest:
+            while True:
+                on_bytes = _PartWatch(self._store, download)
+                try:
+                    ingest.put(blob, cancel=self._cancel, on_bytes=on_bytes)
+                    break
+                except Busy:  # another process fetches it
+                    is_there = is_there or self._ask(source, digest)
+                    self._follow_other(download, size)
+            if not (is_there or watched.has_answered):
+                self._ask(source, digest)  # another repository has it for sure
+            self._names.add_blob(repository, digest)
+
+    def _ask(self, source: UpstreamRepository, digest: Digest) -> bool:
+        """Raise `NotFound` unless the repository has a blob."""
+        source.stat_blob(digest)
+        return True
+
+    def _follow_other(self, download: Download, size: int | None) -> None:
+        """Show what another process has written so far, and wait for more."""
+        try:
+            file = self._store.open_part(download.digest)
+        except NotFound:  # it has just ended
+            return
+        if download.is_attached_to(file):
+            file.close()
+        else:
+            download.attach(file)
+        download.answer(size)
+        self._cancel.sleep(_POLL_SECONDS)
+
+    def _stated_size(self, repository: str, digest: Digest) -> int | None:
+        """Return the size of a blob that a manifest of the repository states."""
+        for parent in self._names.parents(digest):
+            if not self._names.has(repository, parent):
+                continue
+            with contextlib.suppress(WherryError):
+                document = self._store.document(parent)
+                if isinstance(document, Manifest):
+                    listed: tuple[Descriptor, ...] = (document.config, *document.layers)
+                else:
+                    listed = document.manifests if isinstance(document, Index) else ()
+                return next((each.size for each in listed if each.digest == digest), None)
+        return None
+
+
+class _PartWatch:
+    """Tells a download that its part file has grown; called with the bytes so far."""
+
+    def __init__(self, store: LocalStore, download: Download) -> None:
+        self._store = store
+        self._download = download
+        self._is_attached = False
+
+    def __call__(self, _size: int) -> None:
+        if not self._is_attached:  # this process has just locked the file
+            self._download.attach(self._store.open_part(self._download.digest))
+            self._is_attached = True
+        self._download.grow()
+
+
+class _WatchedSource:
+    """A repository that tells a download when its registry has answered."""
+
+    def __init__(self, source: UpstreamRepository, download: Download) -> None:
+        self._source = source
+        self._download = download
+        self.has_answered = False
+
+    def open(self, descriptor: Descriptor, offset: int, cancel: CancelToken) -> Opened:
+        """Open a blob, see `UpstreamRepository.open`."""
+        opened = self._source.open(descriptor, offset, cancel)
+        self.has_answered = True
+        self._download.answer(descriptor.size if opened.total is None else opened.total)
+        return opened
