@@ -11,6 +11,7 @@ import pytest
 
 import wherry
 from asgi_client import AsgiClient
+from registry_http import RegistryHttp
 from wherry.config import host_platform
 from wherry.serve.app import create_app
 from wherry.serve.context import Context
@@ -67,6 +68,14 @@ def url(tmp_path: Path) -> Iterator[str]:
     """The URL of a server of the store at `tmp_path / "store"`."""
     with running_server(tmp_path / "store") as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def registry_http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryHttp]:
+    """A connection to one server for all tests of a module; each has its own `repository`."""
+    with running_server(tmp_path_factory.mktemp("served") / "store") as found:
+        yield (http := RegistryHttp(found))
+        http.close()
 
 
 @pytest.fixture
