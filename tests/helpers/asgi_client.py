@@ -13,7 +13,7 @@ App = Callable[..., Awaitable[None]]
 
 @dataclass
 class Answer:
-    """A response; header names are in lower case."""
+    """A response; header names are in lower case, repeated headers are joined by commas."""
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class AsgiClient:
         given = {name.lower(): value for name, value in (headers or {}).items()}
         if isinstance(body, bytes):
             given.setdefault("content-length", str(len(body)))
-            body = [body]
+            body = [body] if body else []
         path, _, query = target.partition("?")
         scope = {
             "type": "http",
@@ -82,9 +82,10 @@ async def _call(app: App, scope: MutableMapping[str, Any], body: Iterable[bytes]
     async def send(message: Mapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             answer.status = message["status"]
-            answer.headers = {
-                name.decode().lower(): value.decode() for name, value in message["headers"]
-            }
+            for name, value in message["headers"]:
+                key = name.decode().lower()
+                before = f"{answer.headers[key]}, " if key in answer.headers else ""
+                answer.headers[key] = before + value.decode()
         else:
             answer.body += message.get("body", b"")
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-# The codes of the specification that this registry uses, with the status of each.
+# The codes that this registry uses, with the status of each. The specification allows others than
+# its own: PAGINATION_NUMBER_INVALID (of docker), PRECONDITION_FAILED, UNKNOWN.
 STATUS = {
     "BLOB_UNKNOWN": 404,
     "BLOB_UPLOAD_INVALID": 400,
@@ -23,11 +24,14 @@ STATUS = {
     "MANIFEST_UNKNOWN": 404,
     "NAME_INVALID": 400,
     "NAME_UNKNOWN": 404,
+    "PAGINATION_NUMBER_INVALID": 400,
+    "PRECONDITION_FAILED": 412,
     "SIZE_INVALID": 400,
     "TAG_INVALID": 400,
     "TOOMANYREQUESTS": 429,
     "UNAUTHORIZED": 401,
     "UNAVAILABLE": 503,
+    "UNKNOWN": 500,
     "UNSUPPORTED": 405,
 }
 

@@ -11,7 +11,7 @@ from starlette.routing import Route as StarletteRoute
 
 from wherry.errors import NotFound, StoreError, StoreFull
 from wherry.model.reference import is_domain
-from wherry.serve import blobs, uploads
+from wherry.serve import blobs, manifests, tags, uploads
 from wherry.serve import route as routes
 from wherry.serve.answers import ApiError
 
@@ -35,6 +35,8 @@ def handlers() -> Mapping[str, Mapping[str, Handler]]:
     return {
         "base": dict.fromkeys(_READS, _base),
         **blobs.HANDLERS,
+        **manifests.HANDLERS,
+        **tags.HANDLERS,
         **uploads.HANDLERS,
     }
 

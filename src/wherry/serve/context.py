@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wherry.serve.answers import ApiError
+from wherry.serve.document_cache import DocumentCache
 from wherry.serve.repository_names import Repository, candidates, in_namespace
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Context:
         upstreams: The registries that the server fetches from, if there are any.
         namespace: The registry that the client of a request means (``?ns=``); empty if it does
             not say.
+        documents: Manifests in memory.
     """
 
     store: LocalStore
@@ -34,6 +36,7 @@ class Context:
     read_only: bool = False
     upstreams: Upstreams | None = None
     namespace: str = ""
+    documents: DocumentCache = field(default_factory=DocumentCache)
 
     def repositories(self, path: str) -> tuple[Repository, ...]:
         """Return the repositories that may answer for a path, the server's own first."""

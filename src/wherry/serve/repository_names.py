@@ -27,6 +27,11 @@ class Repository(NamedTuple):
         """The full name."""
         return f"{self.domain}/{self.path}"
 
+    @property
+    def reference(self) -> Reference:
+        """The full name as a reference without tag and digest."""
+        return Reference(self.domain, self.path)
+
     def tagged(self, tag: str) -> Reference:
         """Return the name with a tag."""
         return Reference.complete(self.domain, self.path, tag)

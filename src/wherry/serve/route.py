@@ -46,6 +46,11 @@ class Route(NamedTuple):
         """The tag of a manifest, or None if the path has a digest; raises `ApiError`."""
         return None if ":" in self.last else checked_tag(self.last)
 
+    @property
+    def reference(self) -> Digest | str:
+        """The tag or the digest of a manifest; raises `ApiError`."""
+        return self.tag or self.digest
+
 
 def parse(path: str) -> Route | None:
     """Parse what follows ``/v2/``; return None for a path of no endpoint.

@@ -6,24 +6,26 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from wherry.errors import NotFound, StoreError
-from wherry.store import documents, graph, images, leases, refs
+from wherry.store import documents, graph, images, leases, refs, subjects
 from wherry.store import provenance as origins
 from wherry.store.os_errors import translate_os_errors
 from wherry.store.v1_layers import V1LayerReceiver
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from types import TracebackType
 
     from wherry.content.cancel import CancelToken
     from wherry.content.pipeline import Limits
     from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
+    from wherry.model.platform import Platform
     from wherry.model.reference import Reference
     from wherry.store.blobs import BlobFiles
     from wherry.store.db import Database
     from wherry.store.images import ImageRecord
+    from wherry.store.repository_changes import RepositoryChanges
 
 _UNFINISHED = "names.new"  # a copy of the names whose writer may have been killed
 
@@ -95,6 +97,28 @@ class Ingest(V1LayerReceiver):
                 descriptor.media_type,
                 children,
             )
+            subjects.record(connection, descriptor.digest, raw)
+
+    @contextlib.contextmanager
+    def change_repository(
+        self, name: Reference, host: Platform, needed: Collection[Digest] = ()
+    ) -> Iterator[RepositoryChanges]:
+        """Yield the changes of a repository, in one write transaction.
+
+        Args:
+            name: The repository.
+            host: The platform of the image that a name of an index shows.
+            needed: Blobs below what gets a name. The caller checks that they are stored.
+        """
+        from wherry.store.repository_changes import RepositoryChanges
+
+        if needed:
+            self.hold(needed)
+        self._sync()
+        with self.db.write() as connection:
+            changes = RepositoryChanges(connection, self._files, name, host)
+            yield changes
+        self.renamed |= changes.renamed
 
     def commit(
         self,

@@ -40,7 +40,7 @@ class ReadableStore:
         """Close the database; the store can be used again afterwards."""
         self._handle.close()
 
-    def _ask(self, query: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+    def ask(self, query: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
         """Return what a query finds, or ``otherwise`` if there is no store yet."""
         db = self._handle.database()
         if db is None:
@@ -52,21 +52,21 @@ class ReadableStore:
 
     def find(self, reference: wherry.Reference) -> refs.Ref | None:
         """Look up a name."""
-        return self._ask(lambda connection: refs.find(connection, reference), None)
+        return self.ask(lambda connection: refs.find(connection, reference), None)
 
     def image(self, manifest: Digest) -> wherry.types.ImageRecord | None:
         """Return the image of a manifest, or None unless its config and layers are stored."""
-        return self._ask(lambda connection: images.find_image(connection, manifest), None)
+        return self.ask(lambda connection: images.find_image(connection, manifest), None)
 
     def ids_below(self, ref: refs.Ref) -> set[Digest]:
         """Return the ids of all images that a name leads to."""
-        return self._ask(
+        return self.ask(
             lambda connection: images.ids_below(connection, ref.root, ref.manifest), set()
         )
 
     def images_by_id(self, prefix: str) -> list[wherry.types.ImageRecord]:
         """Return the images whose id begins with ``prefix`` (hex digits)."""
-        return self._ask(lambda connection: images.images_by_id(connection, prefix), [])
+        return self.ask(lambda connection: images.images_by_id(connection, prefix), [])
 
     def named_images(self) -> Iterator[tuple[str, Digest, wherry.types.ImageRecord]]:
         """Yield each name with its root and its image, ordered by name."""
@@ -78,7 +78,7 @@ class ReadableStore:
 
     def names_of(self, manifest: Digest) -> list[wherry.Reference]:
         """Return the names of one image, in order."""
-        return self._ask(lambda connection: refs.names_of(connection, manifest), [])
+        return self.ask(lambda connection: refs.names_of(connection, manifest), [])
 
     def list_images(
         self, columns: Sequence[str], *, tagged: bool | None = None, unnamed: bool = False
@@ -102,7 +102,7 @@ class ReadableStore:
 
     def sources(self, manifest: Digest) -> list[str]:
         """Return the repositories (``host/path``) of an image's blobs, the latest first."""
-        return self._ask(lambda connection: images.repositories(connection, manifest), [])
+        return self.ask(lambda connection: images.repositories(connection, manifest), [])
 
     def images_with(
         self, digests: Collection[str]
@@ -116,7 +116,7 @@ class ReadableStore:
 
     def root_of(self, manifest: Digest) -> Digest:
         """Return the root that the latest name of an image has, or else its manifest."""
-        return self._ask(lambda connection: refs.root_of(connection, manifest), None) or manifest
+        return self.ask(lambda connection: refs.root_of(connection, manifest), None) or manifest
 
     # Content
 
@@ -184,7 +184,7 @@ class ReadableStore:
         from wherry.model.manifest import parse_verified
         from wherry.store import documents
 
-        found = self._ask(lambda connection: documents.find(connection, digest), None)
+        found = self.ask(lambda connection: documents.find(connection, digest), None)
         if found is None:
             raise NotFound(f"{digest} is not a document of the store {self.path}")
         own, media_type = found
@@ -192,7 +192,7 @@ class ReadableStore:
 
     def facts(self, digest: Digest) -> BlobInfo:
         """Return what is known of a layer besides its bytes."""
-        return self._ask(lambda connection: blob_info.find(connection, digest), None) or BlobInfo()
+        return self.ask(lambda connection: blob_info.find(connection, digest), None) or BlobInfo()
 
     def provenance_of(self, digests: Collection[Digest]) -> dict[Digest, list[tuple[str, int]]]:
         """Return where blobs are known to be, also blobs that are not stored.
@@ -203,7 +203,7 @@ class ReadableStore:
         """
         from wherry.store import provenance
 
-        return self._ask(lambda connection: provenance.find(connection, digests), {})
+        return self.ask(lambda connection: provenance.find(connection, digests), {})
 
     def find_packed(self, source: Digest, compression: str) -> wherry.types.Descriptor | None:
         """Return what a blob became when it was packed with another compression.
@@ -217,7 +217,7 @@ class ReadableStore:
         """
         from wherry.store import packed
 
-        return self._ask(lambda connection: packed.find(connection, source, compression), None)
+        return self.ask(lambda connection: packed.find(connection, source, compression), None)
 
     def v1_layers(self, registry: str, ids: Collection[str]) -> dict[str, Digest]:
         """Return the layers of those ids that are known at a registry of version 1.
@@ -228,7 +228,7 @@ class ReadableStore:
         """
         from wherry.store import v1_ids
 
-        return self._ask(lambda connection: v1_ids.layers(connection, registry, ids), {})
+        return self.ask(lambda connection: v1_ids.layers(connection, registry, ids), {})
 
     def v1_ids_of(
         self, registry: str, chain_ids: Sequence[Digest], image: Digest
@@ -248,13 +248,13 @@ class ReadableStore:
         def find(connection: sqlite3.Connection) -> list[str] | None:
             return v1_ids.find_chain(connection, registry, chain_ids, image)
 
-        return self._ask(find, None)
+        return self.ask(find, None)
 
     def converted_manifest(self, digest: Digest) -> Digest | None:
         """Return the manifest that was converted from the schema1 manifest ``digest``."""
         from wherry.store import documents
 
-        return self._ask(lambda connection: documents.child_of(connection, digest), None)
+        return self.ask(lambda connection: documents.child_of(connection, digest), None)
 
     @contextlib.contextmanager
     def _present(self, digest: Digest) -> Iterator[None]:

@@ -54,8 +54,27 @@ def has(connection: sqlite3.Connection, repository: str, digest: Digest) -> bool
         "SELECT present FROM repository_blobs WHERE repository = ? AND digest = ?",
         (repository, str(digest)),
     ).fetchone()
-    if row is not None:
-        return bool(row[0])
+    return is_below_name(connection, repository, digest) if row is None else bool(row[0])
+
+
+def missing(
+    connection: sqlite3.Connection, repository: str, digests: Iterable[Digest]
+) -> list[Digest]:
+    """Return those of some blobs that a repository does not have."""
+    return [digest for digest in digests if not has(connection, repository, digest)]
+
+
+def is_recorded(connection: sqlite3.Connection, repository: str, digest: Digest) -> bool:
+    """Tell whether a row says that a repository has a blob, or that it was deleted there."""
+    row = connection.execute(
+        "SELECT 1 FROM repository_blobs WHERE repository = ? AND digest = ?",
+        (repository, str(digest)),
+    ).fetchone()
+    return row is not None
+
+
+def is_below_name(connection: sqlite3.Connection, repository: str, digest: Digest) -> bool:
+    """Tell whether a name of a repository leads to a blob or a document."""
     first, end = name_range(repository)
     found = connection.execute(
         _BELOW_A_NAME, {"digest": str(digest), "first": first, "end": end}
@@ -77,6 +96,22 @@ def add(connection: sqlite3.Connection, repository: str, digests: Iterable[Diges
 def remove(connection: sqlite3.Connection, repository: str, digest: Digest) -> None:
     """Record that a repository does not have a blob, even if a manifest there lists it."""
     _record(connection, repository, [digest], present=False)
+
+
+def restore(connection: sqlite3.Connection, repository: str, digest: Digest) -> None:
+    """Forget that a blob was deleted from a repository."""
+    connection.execute(
+        "DELETE FROM repository_blobs WHERE repository = ? AND digest = ? AND NOT present",
+        (repository, str(digest)),
+    )
+
+
+def let_go(connection: sqlite3.Connection, repository: str, digests: Iterable[Digest]) -> None:
+    """Leave blobs of a repository to garbage collection, since a document lists them now."""
+    connection.executemany(
+        "UPDATE repository_blobs SET added = 0 WHERE repository = ? AND digest = ? AND present",
+        [(repository, str(digest)) for digest in digests],
+    )
 
 
 def _record(
