@@ -165,6 +165,8 @@ RULES = {
             or all(isinstance(each, wherry.types.StoreProblem) for each in value)
         ),
     ),
+    "proxies": _TEXTS,
+    "proxy_ttl": NUMBER,
     "read_only": FLAG,
     "reference": _REFERENCE,
     "referrers": FLAG,

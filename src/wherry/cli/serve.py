@@ -21,6 +21,7 @@ EXAMPLES = """\b
 Examples:
   wherry serve
   wherry serve --listen 0.0.0.0:5000 --read-only
+  wherry serve --proxy docker.io --proxy ghcr.io=https://mirror.example.org
 """
 
 
@@ -33,12 +34,33 @@ Examples:
 )
 @click.option("--read-only", is_flag=True, help="Refuse pushes and deletions.")
 @click.option(
+    "--proxy",
+    "proxies",
+    metavar="HOST[=URL]",
+    multiple=True,
+    help="Fetch what the store lacks from this registry, or from URL instead; may be repeated.",
+)
+@click.option(
+    "--proxy-ttl",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    metavar="SECONDS",
+    help="How long tags of these registries are served without asking again (default 60).",
+)
+@click.option(
     "--name",
     metavar="NAME",
     help="The registry in the names of pushed images (default: the address).",
 )
 @click.pass_context
-def command(ctx: click.Context, listen: str, read_only: bool, name: str | None) -> None:
+def command(
+    ctx: click.Context,
+    listen: str,
+    read_only: bool,
+    name: str | None,
+    proxies: tuple[str, ...],
+    proxy_ttl: float,
+) -> None:
     """Serve the store as a registry, until Ctrl-C ends it."""
     store, token = global_options(ctx).store(), CancelToken()
     _cancel_on_signals(token)
@@ -48,6 +70,8 @@ def command(ctx: click.Context, listen: str, read_only: bool, name: str | None) 
                 listen,
                 name=name,
                 read_only=read_only,
+                proxies=proxies,
+                proxy_ttl=proxy_ttl,
                 on_ready=lambda url: _announce(store, url),
                 cancel=token,
             )

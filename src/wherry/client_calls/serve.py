@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import wherry
@@ -28,6 +28,8 @@ class ServeCalls(ClientCalls):
         *,
         name: str | None = None,
         read_only: bool = False,
+        proxies: Sequence[str] = (),
+        proxy_ttl: float = 60.0,
         on_ready: Callable[[str], None] | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
@@ -41,6 +43,10 @@ class ServeCalls(ClientCalls):
             name: The domain of the names that clients push. Without it ``localhost:PORT``,
                 or the address if other machines can connect.
             read_only: Refuse pushes and deletions.
+            proxies: Registries to fetch from what the store lacks, each as ``HOST``, or as
+                ``HOST=URL`` to fetch it from elsewhere. What the client's credentials can read
+                there, every client of the server can.
+            proxy_ttl: Seconds for which their tags are served without asking again.
             on_ready: Called with the URL of the server once it accepts connections.
 
         Raises:
@@ -51,20 +57,35 @@ class ServeCalls(ClientCalls):
             from wherry.serve.app import create_app
             from wherry.serve.context import Context
             from wherry.serve.listener import parse
+            from wherry.serve.proxy.addresses import parse_all
 
+        addresses = parse_all(proxies)
         from wherry.image_store import local_store
 
+        local, host = local_store(self._context.store), host_platform()
+        upstreams = None
+        if addresses:
+            from wherry.serve.proxy.upstreams import Upstreams
+
+            session = self._context.session()
+            upstreams = Upstreams(local, session, addresses, host, ttl_seconds=proxy_ttl)
+
         def make_app(address: ListenAddress) -> ASGIApp:
-            local = local_store(self._context.store)
-            return create_app(
-                Context(local, name or address.name, host_platform(), read_only=read_only)
-            )
+            own = name or address.name
+            if own in addresses:
+                raise ValueError(f"{own} is this server: it cannot fetch from itself")
+            context = Context(local, own, host, read_only=read_only, upstreams=upstreams)
+            return create_app(context)
 
         def ready(address: ListenAddress) -> None:
             if on_ready is not None:
                 on_ready(f"http://{address}")
 
-        server.run(make_app, parse(listen), ready, self._context.token(cancel))
+        try:
+            server.run(make_app, parse(listen), ready, self._context.token(cancel))
+        finally:
+            if upstreams is not None:
+                upstreams.close()
 
 
 @contextlib.contextmanager

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from wherry.model.reference import Reference, is_domain, is_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _FORM = "write HOST or HOST=URL, such as docker.io or ghcr.io=https://mirror.example.org"
 
@@ -38,6 +41,16 @@ def parse(text: str) -> tuple[str, UpstreamAddress | None]:
         raise ValueError(f"{domain!r} is not the name of a registry: {_FORM}")
     domain = Reference.complete(domain, "any/name").domain
     return domain, _parse_url(url) if equals else None
+
+
+def parse_all(texts: Sequence[str]) -> dict[str, UpstreamAddress | None]:
+    """Parse several as `parse` does; raises `ValueError` if two are for one registry."""
+    found: dict[str, UpstreamAddress | None] = {}
+    for domain, address in map(parse, texts):
+        if domain in found:
+            raise ValueError(f"{domain} is named twice")
+        found[domain] = address
+    return found
 
 
 def _parse_url(url: str) -> UpstreamAddress:

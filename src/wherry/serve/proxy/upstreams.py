@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -57,7 +58,6 @@ class Upstreams:
         addresses: By domain of names, such as ``docker.io``: None, or another address for it.
         host: The platform of the image that a name of an index shows.
         ttl_seconds: How long a tag is served without asking its registry.
-        warn: Is told of failures that no client sees.
     """
 
     def __init__(
@@ -68,14 +68,13 @@ class Upstreams:
         host: Platform,
         *,
         ttl_seconds: float = TTL_SECONDS,
-        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._session = session
         self._addresses = dict(addresses)
-        self._warn = warn
+        self._warn = logging.getLogger("wherry").warning
         self._cancel = CancelToken()
-        naming = ImageNaming(store, host, warn, self._cancel)
+        naming = ImageNaming(store, host, self._warn, self._cancel)
         self._manifests = ManifestCache(
             store, self._open, naming.name_above, ttl_seconds, self._cancel
         )
