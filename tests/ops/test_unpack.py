@@ -14,6 +14,7 @@ import pytest
 
 from trees import acl, member, tar
 from wherry.content.cancel import CancelToken
+from wherry.content.events import Status
 from wherry.errors import (
     Cancelled,
     IntegrityError,
@@ -336,6 +337,25 @@ def test_ids_are_mapped(client: Client, tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="no range of the map has the group 4"):
         client.unpack(address, tmp_path / "other", uid_map=ranges, gid_map=[(0, 1, 1)])
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("cache", [None, "copy"])
+def test_each_kind_of_warning_comes_once(client: Client, tmp_path: Path, cache: str | None) -> None:
+    closed = {"SCHILY.xattr.system.none": "v"}
+    files = [member(f"f{number}", pax_headers=closed) for number in range(3)]
+    devices = [member(f"d{number}", tarfile.CHRTYPE, devmajor=1) for number in range(3)]
+    write_files(
+        tmp_path / "layout", layout_files({"x": build_image([tar(*files), tar(*files, *devices)])})
+    )
+    events: list[Event] = []
+    client.unpack(
+        f"oci:{tmp_path / 'layout'}:x", tmp_path / "root", cache=cache, on_event=events.append
+    )
+    warnings = [each.message for each in events if each.status is Status.WARNING]
+    attributes, *others = warnings
+    assert attributes.startswith("extended attributes system.none cannot be set")
+    assert len(others) == (os.geteuid() != 0)
+    assert all("devices" in each for each in others)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root gives files away")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
 from functools import partial
@@ -137,7 +138,8 @@ def open_cache(options: UnpackOptions, emitter: Emitter, access: Access) -> Iter
     if options.cache is None:
         yield NoCache()
         return
-    cache = UnpackCache(access.target(), options, access.cancel, emitter.warn)
+    warn = functools.cache(emitter.warn)  # layers warn of the same
+    cache = UnpackCache(access.target(), options, access.cancel, warn)
     with contextlib.closing(cache):
         yield cache
 

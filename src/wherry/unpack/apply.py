@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wherry.unpack.tree import Directory, Path
 
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_KINDS = 100  # of warnings
 _IMPLIED_MODE = 0o755  # of a directory without an entry
 _TYPES = {CHARACTER: stat.S_IFCHR, BLOCK_DEVICE: stat.S_IFBLK, FIFO: stat.S_IFIFO}
 # Names of a layer that no file system takes.
@@ -74,6 +75,7 @@ class Applier:
         self._files_left = limits.files
         self._bytes_left = limits.size
         self._warn = warn
+        self._warned: set[str] = set()
         self._directories = OpenDirectories(root)
         # New files have the owner of the process. Their group may be that of the directory.
         about, ids = os.fstat(root), (os.geteuid(), os.getegid())
@@ -174,7 +176,8 @@ class Applier:
         try:
             os.mknod(name, _TYPES[entry.kind] | 0o600, device, dir_fd=parent)
         except PermissionError:
-            self._warn(f"only root makes devices: empty files stand for them ({shown(entry.name)})")
+            text = f"only root makes devices: empty files stand for them ({shown(entry.name)})"
+            self._warn_once("devices", text)
             os.close(os.open(name, _WRITE, 0o600, dir_fd=parent))
         file = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
         try:
@@ -241,7 +244,13 @@ class Applier:
                 raise OSError(errno.ENOSPC, text) from None
             if error.errno not in _NO_XATTRS:
                 raise
-            self._warn(f"extended attributes {shown(key)} cannot be set: {error.strerror}")
+            text = f"extended attributes {shown(key)} cannot be set: {error.strerror}"
+            self._warn_once(text, text)
+
+    def _warn_once(self, kind: str, text: str) -> None:
+        if kind not in self._warned and len(self._warned) < _MOST_KINDS:
+            self._warned.add(kind)
+            self._warn(text)
 
     def finish(self, tree: Directory) -> None:
         """Set the attributes of all directories, the deepest first."""
