@@ -11,7 +11,7 @@ from starlette.routing import Route as StarletteRoute
 
 from wherry.errors import NotFound, StoreError, StoreFull
 from wherry.model.reference import is_domain
-from wherry.serve import blobs, manifests, tags, uploads
+from wherry.serve import blobs, catalog, manifests, referrers, tags, uploads
 from wherry.serve import route as routes
 from wherry.serve.answers import ApiError
 
@@ -35,7 +35,9 @@ def handlers() -> Mapping[str, Mapping[str, Handler]]:
     return {
         "base": dict.fromkeys(_READS, _base),
         **blobs.HANDLERS,
+        **catalog.HANDLERS,
         **manifests.HANDLERS,
+        **referrers.HANDLERS,
         **tags.HANDLERS,
         **uploads.HANDLERS,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from wherry.model.reference import DEFAULT_DOMAIN, Reference, is_domain
+from wherry.model.reference import DEFAULT_DOMAIN, Reference, is_domain, is_path
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -62,6 +62,21 @@ def in_namespace(name: str, domain: str, path: str) -> Repository:
     if domain == name:
         return Repository(name, path, own=True)
     return _repository(domain, path)
+
+
+def served_path(name: str, domain: str, path: str) -> str | None:
+    """Return the path under which a repository of the store is served, or None.
+
+    That is ``PATH`` for the server's own, and ``HOST/PATH`` for others.
+    """
+    repository = Repository(domain, path)
+    own = candidates(name, path)
+    if any(each.name == repository.name for each in own if each.domain != DEFAULT_DOMAIN):
+        found = path
+    else:
+        found = f"{domain.replace(':', '_')}/{path}"
+    served = is_path(found) and repository.name in {each.name for each in candidates(name, found)}
+    return found if served else None
 
 
 def read_host(component: str) -> str | None:

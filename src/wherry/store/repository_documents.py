@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.model.digest import Digest
-from wherry.store import repository_blobs
+from wherry.store import repository_blobs, subjects
 
 if TYPE_CHECKING:
     import sqlite3
@@ -99,8 +99,19 @@ def is_known(connection: sqlite3.Connection, repository: str) -> bool:
     return row is not None
 
 
-def names(connection: sqlite3.Connection) -> Iterator[str]:
-    """Yield all repositories (``host/path``) that have a name, in any order.
+def referrers(
+    connection: sqlite3.Connection, repository: str, subject: Digest, *, after: str = ""
+) -> Iterator[StoredDocument]:
+    """Yield the documents of a repository that refer to a subject, ordered by their digests."""
+    for digest in subjects.find(connection, subject):
+        if digest > after:
+            found = _find_digest(connection, repository, digest)
+            if found is not None:
+                yield found
+
+
+def repositories(connection: sqlite3.Connection) -> Iterator[str]:
+    """Yield all repositories (``host/path``) that have a name.
 
     Each query skips the other names of a repository.
     """
