@@ -68,7 +68,7 @@ def test_what_is_missing_is_unknown(api: AsgiClient, local: LocalStore) -> None:
     # A layer is no manifest.
     assert api("GET", f"{AT}/{IMAGE.layers[0].digest}").status == 404
     assert api("GET", f"{AT}/sha256:bad").codes == ["DIGEST_INVALID"]
-    assert api("GET", f"{AT}/-bad").codes == ["TAG_INVALID"]
+    assert api("GET", f"{AT}/-bad").codes == ["MANIFEST_UNKNOWN"]
 
 
 def test_an_index_needs_no_names_of_its_images(api: AsgiClient, local: LocalStore) -> None:

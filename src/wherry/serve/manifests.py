@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from wherry.errors import IntegrityError
 from wherry.model.digest import Digest
+from wherry.model.reference import is_tag
 from wherry.model.strict_json import MAX_DOCUMENT
 from wherry.serve.answers import ApiError
 from wherry.serve.conditions import Conditions, entity_tag
@@ -32,6 +33,8 @@ MAX_TAGS = 100  # of one push
 
 async def get(request: Request, route: Route, context: Context) -> Response:
     """Answer a GET or HEAD of a manifest."""
+    if ":" not in route.last and not is_tag(route.last):
+        raise _unknown(route)  # the official conformance suite asks for 404, not 400
     reference = route.reference
     for place in context.repositories(route.repository):
         if context.upstreams is not None and context.upstreams.has(place.domain):
