@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import itertools
 import re
 import sys
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from wherry.cli.printable import printable
 from wherry.errors import InvalidReference, WherryError
-from wherry.model.quantity import STEP, UNITS, count, size
+from wherry.model import age as model_age
+from wherry.model.quantity import STEP, UNITS, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,17 +22,6 @@ _SECRET = re.compile(
     r".*:.*@(?!sha\d+:)(?=localhost\b|[^@]*[./:])"
 )
 _LINES = 500
-_HOUR = 3600
-_ONE_HOUR = datetime.timedelta(hours=1)
-_AGES = (
-    (365 * 86400, "year"),
-    (30 * 86400, "month"),
-    (7 * 86400, "week"),
-    (86400, "day"),
-    (_HOUR, "hour"),
-    (60, "minute"),
-)
-_EPOCH_YEAR = 1970  # reproducible builds set all times to this year or earlier
 
 
 def sizes(current: int, total: int | None) -> str:
@@ -57,25 +46,7 @@ def clock(seconds: float) -> str:
 
 def age(created: str, now: datetime.datetime | None = None) -> str:
     """Return how long ago an RFC 3339 time was: ``3 weeks ago``."""
-    try:
-        moment = datetime.datetime.fromisoformat(created)
-    except ValueError:
-        return "-"
-    if moment.year <= _EPOCH_YEAR:
-        return "-"
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    passed = (now or datetime.datetime.now(datetime.UTC)) - moment
-    hours = passed // _ONE_HOUR
-    return _ago(hours * _HOUR if hours else passed.seconds)
-
-
-@functools.lru_cache(10_000)
-def _ago(seconds: int) -> str:
-    for length, name in _AGES:
-        if seconds >= length:
-            return f"{count(seconds // length, name)} ago"
-    return "just now"
+    return model_age.age(created, now or datetime.datetime.now(datetime.UTC))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

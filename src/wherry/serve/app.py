@@ -14,6 +14,7 @@ from wherry.model.reference import is_domain
 from wherry.serve import blobs, catalog, manifests, referrers, tags, uploads
 from wherry.serve import route as routes
 from wherry.serve.answers import ApiError
+from wherry.serve.pages.site import page_routes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -67,7 +68,8 @@ def create_app(context: Context) -> ASGIApp:
         return response
 
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-    return Starlette(routes=[StarletteRoute("/v2/{rest:path}", answer, methods=methods)])
+    pages = page_routes(context) if context.has_pages else []
+    return Starlette(routes=[StarletteRoute("/v2/{rest:path}", answer, methods=methods), *pages])
 
 
 async def _dispatch(

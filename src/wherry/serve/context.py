@@ -24,6 +24,7 @@ class Context:
         name: The domain of the names that clients push, such as ``localhost:5000``.
         host: The platform of the image that a name of an index shows.
         read_only: Whether nothing can be pushed or deleted.
+        has_pages: Whether there are pages for people.
         upstreams: The registries that the server fetches from, if there are any.
         namespace: The registry that the client of a request means (``?ns=``); empty if it does
             not say.
@@ -34,6 +35,7 @@ class Context:
     name: str
     host: Platform
     read_only: bool = False
+    has_pages: bool = True
     upstreams: Upstreams | None = None
     namespace: str = ""
     documents: DocumentCache = field(default_factory=DocumentCache)

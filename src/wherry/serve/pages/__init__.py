@@ -1,0 +1,1 @@
+"""Read-only pages for people: repositories, tags and images, without scripts."""

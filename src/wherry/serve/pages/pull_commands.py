@@ -1,0 +1,88 @@
+"""Commands that pull an image from this server, to copy from a page."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, NamedTuple
+
+from wherry.model.reference import is_domain, is_path
+from wherry.serve.repository_names import candidates
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from wherry.model.reference import Reference
+    from wherry.serve.context import Context
+
+_LOOPBACK = ("localhost", "127.", "[::1]")
+
+
+class Place(NamedTuple):
+    """How a client reaches the server.
+
+    Attributes:
+        host: The host and the port.
+        is_secure: Whether it serves https.
+    """
+
+    host: str
+    is_secure: bool
+
+    @classmethod
+    def of(cls, request: Request, context: Context) -> Place:
+        """Return the place that the person's browser has asked."""
+        host = request.headers.get("host", "")
+        return cls(host if is_domain(host) else context.name, request.url.scheme == "https")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether clients accept plain http here without an option."""
+        return self.host.startswith(_LOOPBACK)
+
+
+def path_of(name: str, reference: Reference) -> str | None:
+    """Return the path by which the server called ``name`` serves a name of the store.
+
+    Another registry's host comes first in the path, so that no repository of the server itself
+    can hide it. None means that no path leads there.
+    """
+    host = reference.domain.replace(":", "_")
+    paths = [reference.path, f"{host}/{reference.path}"]
+    for path in paths if reference.domain == name else reversed(paths):
+        places = candidates(name, path) if is_path(path) else ()
+        if any((each.domain, each.path) == (reference.domain, reference.path) for each in places):
+            return path
+    return None
+
+
+def pull_commands(
+    place: Place, name: str, reference: Reference, *, artifact: bool
+) -> list[tuple[str, str]]:
+    """Return programs, each with the command that pulls an image from the server.
+
+    Engines pull only images. The list is empty if the server cannot serve the name.
+    """
+    path = path_of(name, reference)
+    if path is None:
+        return []
+    address = f"{place.host}/{path}{_ending(reference)}"
+    target = f"oci:{path.rpartition('/')[2]}" + (f":{reference.tag}" if reference.tag else "")
+    plain = not place.is_secure
+    words = {
+        "wherry": ["wherry", "pull", *_option("--insecure", plain and not place.is_loopback)],
+        "podman": ["podman", "pull", *_option("--tls-verify=false", plain)],
+        "docker": ["docker", "pull"],
+    }
+    found = [(program, shlex.join([*command, address])) for program, command in words.items()]
+    copy = ["skopeo", "copy", *_option("--src-tls-verify=false", plain), f"docker://{address}"]
+    if artifact:
+        found = [("wherry", shlex.join(["wherry", "copy", *words["wherry"][2:], address, target]))]
+    return [*found, ("skopeo", shlex.join([*copy, target]))]
+
+
+def _ending(reference: Reference) -> str:
+    return f"@{reference.digest}" if reference.digest else f":{reference.tag}"
+
+
+def _option(option: str, given: bool) -> list[str]:  # noqa: FBT001 - the second of a pair
+    return [option] if given else []
