@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import TYPE_CHECKING
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from wherry.model.digest import Digest
     from wherry.store import LocalStore
 
-_CHUNK = 1024 * 1024  # bytes that are read at a time
-_RANGE = re.compile(r"bytes=\s*(\d*)-(\d*)\s*")
+_CHUNK = 64 * 1024  # bytes that are read at a time; the server may queue 16 of them
+_NO_WAIT = getattr(os, "RWF_NOWAIT", None)  # only Linux has it
+_RANGE = re.compile(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*")
 _MAX_AGE = "max-age=31536000"  # a digest always has the same content
 
 
@@ -76,7 +78,7 @@ class BlobResponse(Response):
             await send(start)
             at, end = self._all.start, self._all.stop
             while at < end:
-                data = await run_in_threadpool(os.pread, descriptor, min(_CHUNK, end - at), at)
+                data = await _read(descriptor, min(_CHUNK, end - at), at)
                 if not data:
                     raise OSError(f"{self._path} ends at byte {at:,} of {end:,}")
                 at += len(data)
@@ -85,6 +87,17 @@ class BlobResponse(Response):
                 await send({"type": "http.response.body", "body": b""})
         finally:
             os.close(descriptor)
+
+
+async def _read(descriptor: int, count: int, at: int) -> bytes:
+    """Read from a file: at once what is in memory, the rest in a thread."""
+    if _NO_WAIT is not None:
+        buffer = bytearray(count)
+        with contextlib.suppress(OSError):  # not in memory, or the file system cannot tell
+            found = os.preadv(descriptor, [buffer], at, _NO_WAIT)
+            if found:
+                return bytes(memoryview(buffer)[:found])
+    return await run_in_threadpool(os.pread, descriptor, count, at)
 
 
 def stored_blob(request: Request, store: LocalStore, digest: Digest, size: int) -> Response:

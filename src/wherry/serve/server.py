@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
 
 _HEADER_MILLISECONDS = 10_000  # for the whole head of a request
+_BUFFER = 64 * 1024  # bytes that wait for a slow client; Granian's default is 408 KiB
 _BACKLOG = 1024  # connections that wait to be accepted
 _POLL_SECONDS = 0.005
 _START_SECONDS = 10.0
@@ -87,7 +88,9 @@ def _granian(app: ASGIApp, address: ListenAddress) -> Server:
         interface=Interfaces.ASGINL,
         websockets=False,
         backlog=_BACKLOG,
-        http1_settings=HTTP1Settings(header_read_timeout=_HEADER_MILLISECONDS),
+        http1_settings=HTTP1Settings(
+            header_read_timeout=_HEADER_MILLISECONDS, max_buffer_size=_BUFFER
+        ),
         log_enabled=False,
     )
 
