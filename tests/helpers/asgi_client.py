@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -39,11 +39,14 @@ class AsgiClient:
         target: str,
         body: bytes | Iterable[bytes] = b"",
         headers: Mapping[str, str] | None = None,
+        *,
+        leaves: bool = False,
     ) -> Answer:
         """Send a request and return its response.
 
         `target` is the path with its query. The pieces of `body` arrive one by one; bytes get
-        a Content-Length.
+        a Content-Length. A client that `leaves` closes the connection after them, so that the
+        body is not complete.
         """
         given = {name.lower(): value for name, value in (headers or {}).items()}
         if isinstance(body, bytes):
@@ -65,18 +68,21 @@ class AsgiClient:
             "server": ("127.0.0.1", 5000),
             "state": {},
         }
-        return asyncio.run(_call(self.app, scope, body))
+        return asyncio.run(_call(self.app, scope, body, leaves=leaves))
 
 
-async def _call(app: App, scope: MutableMapping[str, Any], body: Iterable[bytes]) -> Answer:
+async def _call(
+    app: App, scope: Mapping[str, Any], body: Iterable[bytes], *, leaves: bool
+) -> Answer:
     answer = Answer()
-    pieces = iter([*body, None])
+    pieces = iter([*filter(None, body), None])
 
     async def receive() -> Mapping[str, Any]:
         piece = next(pieces, b"")
-        if piece == b"":
-            return {"type": "http.disconnect"} if not scope["more"] else {}
-        scope["more"] = piece is not None
+        if piece == b"" and not leaves:
+            await asyncio.Event().wait()  # as long as the client waits for the response
+        if piece == b"" or (piece is None and leaves):
+            return {"type": "http.disconnect"}
         return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
 
     async def send(message: Mapping[str, Any]) -> None:

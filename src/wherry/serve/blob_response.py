@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import re
@@ -47,46 +48,52 @@ class BlobResponse(Response):
 
     def __init__(self, path: Path, digest: Digest, size: int, part: range | None = None) -> None:
         self._path = path
-        self._part = part
+        self._is_whole = part is None
+        self._part = range(size) if part is None else part
         headers = blob_headers(digest)
-        headers["Content-Length"] = str(size if part is None else len(part))
+        headers["Content-Length"] = str(len(self._part))
         if part is not None:
             headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{size}"
-        self._all = range(size) if part is None else part
         super().__init__(None, 200 if part is None else 206, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
-        del receive
         start = {
             "type": "http.response.start",
             "status": self.status_code,
             "headers": self.raw_headers,
         }
-        if scope["method"] == "HEAD":
+        if scope["method"] == "HEAD" or not self._part:
             await send(start)
             await send({"type": "http.response.body", "body": b""})
-        elif self._part is None and "http.response.pathsend" in scope.get("extensions", {}):
+        elif self._is_whole and "http.response.pathsend" in scope.get("extensions", {}):
             await send(start)
             await send({"type": "http.response.pathsend", "path": str(self._path)})
         else:
-            await self._send_chunks(start, send)
+            await self._send_chunks(start, receive, send)
 
-    async def _send_chunks(self, start: dict[str, object], send: Send) -> None:
+    async def _send_chunks(self, start: dict[str, object], receive: Receive, send: Send) -> None:
         descriptor = await run_in_threadpool(os.open, self._path, os.O_RDONLY | os.O_CLOEXEC)
+        leaving = asyncio.ensure_future(until_gone(receive))
         try:
             await send(start)
-            at, end = self._all.start, self._all.stop
-            while at < end:
+            at, end = self._part.start, self._part.stop
+            while at < end and not leaving.done():
                 data = await _read(descriptor, min(_CHUNK, end - at), at)
                 if not data:
-                    raise OSError(f"{self._path} ends at byte {at:,} of {end:,}")
+                    raise OSError(f"{self._path} ends at byte {at:,}")
                 at += len(data)
                 await send({"type": "http.response.body", "body": data, "more_body": at < end})
-            if not self._all:
-                await send({"type": "http.response.body", "body": b""})
+                await asyncio.sleep(0)  # a send that need not wait lets no other task run
         finally:
+            leaving.cancel()
             os.close(descriptor)
+
+
+async def until_gone(receive: Receive) -> None:
+    """Wait until the client closes its connection: sending to it raises no error."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _read(descriptor: int, count: int, at: int) -> bytes:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from wherry.serve.blob_response import until_gone
+
 if TYPE_CHECKING:
     import io
     from collections.abc import Mapping
@@ -66,7 +68,7 @@ class FollowingResponse(Response):
         """Send the response."""
         del scope
         sending = asyncio.ensure_future(self._send(send))
-        leaving = asyncio.ensure_future(_until_gone(receive))
+        leaving = asyncio.ensure_future(until_gone(receive))
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
@@ -100,12 +102,6 @@ class FollowingResponse(Response):
         if not reader.is_whole:
             raise WrongContent(f"{download.digest} did not arrive as it should")
         await send({"type": "http.response.body", "body": reader.held, "more_body": False})
-
-
-async def _until_gone(receive: Receive) -> None:
-    """Wait until the client has closed the connection."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 class FollowingReader:
