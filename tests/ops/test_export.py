@@ -202,6 +202,15 @@ def test_nothing_is_written_of_a_bad_image(client: Client, tmp_path: Path, image
     assert output.getvalue() == b""
 
 
+@pytest.mark.parametrize("left", [512 + 50_000, 512 + 100_000 - 1])
+def test_a_layer_that_ends_within_a_file(client: Client, tmp_path: Path, left: int) -> None:
+    layer = tar((member("big"), bytes(100_000)))[:left]
+    write_files(tmp_path / "layout", layout_files({"x": build_image([layer])}))
+    with pytest.raises(IntegrityError, match="cut off") as caught:
+        client.export(f"oci:{tmp_path / 'layout'}:x", io.BytesIO())
+    assert "big" in str(caught.value)
+
+
 def test_limits_and_places(client: Client, layout: str, tmp_path: Path) -> None:
     with pytest.raises(UnsafeArchive, match="more files than"):
         client.export(layout, tmp_path / "e.tar", max_files=3)

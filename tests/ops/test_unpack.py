@@ -136,6 +136,19 @@ def test_a_refused_layer_is_not_waited_for(
 
 
 @pytest.mark.parametrize("verb", ["unpack", "export"])
+def test_a_damaged_layer_ends_the_wait_for_the_next(
+    client: Client, fake: FakeRegistry, tmp_path: Path, verb: str
+) -> None:
+    layers = [tar_layer({"a": b"a"}), tar_layer({"big": bytes(2_000_000)})]
+    wrong = [f"sha256:{'0' * 64}"] * 2
+    image = build_image(layers, compression="none", diff_ids=wrong)
+    fake.add_image("app", image, "1")
+    fake.faults.append(Fault(Stall(1_000_000), path=f"/blobs/{image.layers[1].digest}"))
+    with pytest.raises(IntegrityError, match=f"layer {str(image.layers[0].digest)[:19]}"):
+        getattr(client, verb)(f"{fake.host}/app:1", tmp_path / "root")
+
+
+@pytest.mark.parametrize("verb", ["unpack", "export"])
 def test_waiting_for_a_layer_can_be_cancelled(
     client: Client, fake: FakeRegistry, tmp_path: Path, verb: str
 ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from wherry.archive.write_errors import NOTHING_LEFT, check_parent, translate_write_errors
 from wherry.content.output import whole_file
+from wherry.content.read_ahead import read_ahead
 from wherry.content.verify import RawLimit, layer_name
 from wherry.errors import IntegrityError, Unsupported
 from wherry.ops.open_layers import open_layers
@@ -23,7 +24,7 @@ from wherry.unpack.tar_entries import read_entries
 from wherry.unpack.tar_output import BLOCK, END, header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from wherry.content.cancel import CancelToken
     from wherry.model.address import Address
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 _CUT_OFF = "what was written is not complete"
 _CHUNK = 2**20
-_BUFFER = 2**20
 
 
 def export(
@@ -80,10 +80,7 @@ def export(
 @contextlib.contextmanager
 def _open_file(path: Path) -> Iterator[BinaryIO]:
     """Yield a file, which gets its name after the block."""
-    with (
-        whole_file(path) as descriptor,
-        os.fdopen(descriptor, "wb", _BUFFER, closefd=False) as file,
-    ):
+    with whole_file(path) as descriptor, os.fdopen(descriptor, "wb", 0, closefd=False) as file:
         yield file
 
 
@@ -129,13 +126,20 @@ def export_pieces(
                 contents.append(file.fileno())
                 read_layer(layer, merger, selection, access.cancel, file.fileno())
         selection.check()
-        for found in limited(merger.files(), options):
-            access.cancel.check()
-            yield header(found.entry if found.path else found.entry._replace(name=b"."))
-            if found.entry.size and found.origin is not None:
-                yield from _content(found, contents[found.origin.layer - 1])
-                yield bytes(-found.entry.size % BLOCK)
-        yield END
+        yield from read_ahead(_tar(limited(merger.files(), options), contents, access.cancel))
+
+
+def _tar(
+    files: Iterator[MergedFile], contents: Sequence[int], cancel: CancelToken
+) -> Iterator[bytes]:
+    """Yield the tar in pieces."""
+    for file in files:
+        cancel.check()
+        yield header(file.entry if file.path else file.entry._replace(name=b"."))
+        if file.entry.size and file.origin is not None:
+            yield from _content(file, contents[file.origin.layer - 1])
+            yield bytes(-file.entry.size % BLOCK)
+    yield END
 
 
 def read_layer(
