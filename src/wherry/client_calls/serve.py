@@ -81,11 +81,12 @@ class ServeCalls(ClientCalls):
             if on_ready is not None:
                 on_ready(f"http://{address}")
 
-        try:
-            server.run(make_app, parse(listen), ready, self._context.token(cancel))
-        finally:
+        token = self._context.token(cancel)
+        with contextlib.ExitStack() as until_ended:
             if upstreams is not None:
-                upstreams.close()
+                until_ended.callback(upstreams.close)
+                until_ended.enter_context(token.wake_on_cancel(upstreams.cancel))
+            server.run(make_app, parse(listen), ready, token)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -71,16 +70,17 @@ class FollowingResponse(Response):
         leaving = asyncio.ensure_future(until_gone(receive))
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
+            is_whole = sending.done() and sending.result()
         finally:
             for task in (sending, leaving):
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, ConnectionError):
-                    await task
+            await asyncio.wait({sending, leaving})
             self._file.close()
+        if not is_whole:
+            raise WrongContent(f"{self._download.digest} cannot be sent to its end")
 
-    async def _send(self, send: Send) -> None:
+    async def _send(self, send: Send) -> bool:
+        """Send what arrives; tell whether it was right, and all of it was sent."""
         await send(
             {
                 "type": "http.response.start",
@@ -99,9 +99,9 @@ class FollowingResponse(Response):
                 if is_done:
                     break
                 await download.changed_since(version)
-        if not reader.is_whole:
-            raise WrongContent(f"{download.digest} did not arrive as it should")
-        await send({"type": "http.response.body", "body": reader.held, "more_body": False})
+        if reader.is_whole:
+            await send({"type": "http.response.body", "body": reader.held, "more_body": False})
+        return reader.is_whole
 
 
 class FollowingReader:
@@ -127,15 +127,14 @@ class FollowingReader:
 
     def read(self) -> tuple[int, bytes]:
         """Read what has arrived; return its size, and the bytes that may be sent now."""
-        data = os.pread(self._file.fileno(), _CHUNK, self._at)
+        most = _CHUNK if self._total is None else min(_CHUNK, self._total + 1 - self._at)
+        data = os.pread(self._file.fileno(), most, self._at)
         self._hasher.update(data)
         wanted = data
         if self._part is not None:
             first = max(0, self._part.start - self._at)
             wanted = data[first : max(first, self._part.stop - self._at)]
         self._at += len(data)
-        if self._total is not None and self._at > self._total:
-            raise WrongContent(f"{self._digest} is longer than stated")
         pending = self.held + wanted
         cut = max(0, len(pending) - HELD)
         self.held = pending[cut:]

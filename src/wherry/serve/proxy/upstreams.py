@@ -78,7 +78,7 @@ class Upstreams:
         self._manifests = ManifestCache(
             store, self._open, naming.name_above, ttl_seconds, self._cancel
         )
-        policy = session.policy.replace(patience=_PATIENCE)
+        policy = PromptPolicy(**session.policy.replace(patience=_PATIENCE).__dict__)
         self._downloads = Downloads(store, naming.name_above, policy, session.jobs, self._cancel)
         self._calls = _SharedCalls()
 
@@ -86,9 +86,13 @@ class Upstreams:
         """Tell whether a registry is fetched from."""
         return domain in self._addresses
 
-    def close(self) -> None:
-        """End all downloads; what has arrived of them stays."""
+    def cancel(self) -> None:
+        """End all requests and downloads; what has arrived of them stays."""
         self._cancel.cancel()
+
+    def close(self) -> None:
+        """Do as `cancel`, and wait for the threads."""
+        self.cancel()
         self._downloads.close()
 
     # Documents
@@ -208,8 +212,10 @@ class Upstreams:
                 raise
             return FollowingResponse(download, file, part, blob_headers(download.digest))
         await download.ended()
+        if isinstance(download.error, NotFound):
+            raise NotFound(download.error.message)
         if download.error is not None:
-            raise download.error
+            raise answer_to(download.error, repository.domain)
         size = await self._locate(repository, download.digest)
         if size is None:
             raise NotFound("the blob was just removed")
@@ -252,16 +258,26 @@ class _SharedCalls:
         if task is None:
             if self._limiter is None:
                 self._limiter = CapacityLimiter(_THREADS)
-            task = asyncio.ensure_future(to_thread.run_sync(call, limiter=self._limiter))
+            attempt = functools.partial(_attempt, call)
+            task = asyncio.ensure_future(to_thread.run_sync(attempt, limiter=self._limiter))
             self._running[key] = task
-            task.add_done_callback(functools.partial(self._end, key))
-        result: T = await asyncio.shield(task)
-        return result
+            task.add_done_callback(lambda _: self._running.pop(key))
+        value, error = await asyncio.shield(task)
+        if error is None:
+            result: T = value
+            return result
+        try:
+            raise error
+        finally:
+            del error, task  # else they and this frame would keep each other, and the request
 
-    def _end(self, key: Hashable, task: asyncio.Task[Any]) -> None:
-        del self._running[key]
-        if not task.cancelled():
-            task.exception()  # asyncio would log it if all clients have left
+
+def _attempt(call: Callable[[], T]) -> tuple[T | None, WherryError | None]:
+    """Return what a call returns, or its error."""
+    try:
+        return call(), None
+    except WherryError as error:
+        return None, error.with_traceback(None)
 
 
 @contextlib.contextmanager
