@@ -135,6 +135,10 @@ class IncomingBlobs:
         if self._handle.root() is not None:
             sweep(self._handle.files, dry_run=False)
 
+    def count(self) -> int:
+        """Return the number of unfinished uploads."""
+        return 0 if self._handle.root() is None else sum(1 for _ in names(self._handle.files))
+
     def keep_hash(self, name: str, running: RunningHash) -> None:
         """Keep the hash of an upload for the next request."""
         with self._lock:
