@@ -52,10 +52,11 @@ WRONG: dict[str, list[Any]] = {
     "source": [5, ["a.tar"], b"a.tar", ""],
     "split": [*NUMBERS, 1.5, 10_000],
     "store": [5, ["a"], b"a", ""],
+    "tls": [5, "ab", ["cert.pem"], [5, 6], ["cert.pem", ""], (b"c", b"k")],
     "timeout": [*NUMBERS, float("nan"), float("inf")],
 }
 for names, values in (
-    ("authfile directory path registries_conf", [5, ["a"], b"a", ""]),
+    ("authfile directory htpasswd path registries_conf", [5, ["a"], b"a", ""]),
     (
         "address artifact_type before destination image listen matching message name origin",
         TEXTS,
@@ -63,10 +64,10 @@ for names, values in (
     ("parent password patterns", TEXTS),
     ("reference registry since username", TEXTS),
     ("all_platforms dangling dry_run force foreign insecure legacy offline tags", FLAGS),
-    ("read_only verify_signatures", FLAGS),
+    ("read_only ui verify_signatures", FLAGS),
     ("bundle keep_dirlinks keep_owners replace rootless untag v1 verify_layers", FLAGS),
     ("max_files max_size", [*NUMBERS, 1.5]),
-    ("on_event on_failure on_progress on_ready on_request on_warning", [5, "print"]),
+    ("on_access on_event on_failure on_progress on_ready on_request on_warning", [5, "print"]),
     ("digest", [5, b"sha256:", ["sha256:"]]),
     ("cache", [5, True, "all"]),
 ):

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import wherry
 from wherry._context import public_call
 from wherry.client_calls.base import ClientCalls
 from wherry.config import host_platform
 from wherry.content.cancel import CancelToken
-
-if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
-    from wherry.serve.listener import ListenAddress
 
 
 class ServeCalls(ClientCalls):
@@ -30,10 +26,14 @@ class ServeCalls(ClientCalls):
         read_only: bool = False,
         proxies: Sequence[str] = (),
         proxy_ttl: float = 60.0,
+        htpasswd: str | os.PathLike[str] | None = None,
+        tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+        ui: bool = True,
         on_ready: Callable[[str], None] | None = None,
+        on_access: Callable[[str], None] | None = None,
         cancel: CancelToken | None = None,
     ) -> None:
-        """Serve the store as a registry until the call is cancelled.
+        """Serve the store as a registry until the call is cancelled; then return.
 
         What clients push to ``PATH`` is named ``NAME/PATH`` in the store. Needs the extra
         ``wherry[serve]``.
@@ -47,46 +47,45 @@ class ServeCalls(ClientCalls):
                 ``HOST=URL`` to fetch it from elsewhere. What the client's credentials can read
                 there, every client of the server can.
             proxy_ttl: Seconds for which their tags are served without asking again.
+            htpasswd: A file of users with bcrypt hashes, as ``htpasswd -B`` makes it. Without
+                it everybody who can connect has access. It is read again when it changes.
+            tls: The PEM files of a certificate and its key. Without them the server speaks
+                plain http.
+            ui: Whether ``/`` shows the repositories to people.
             on_ready: Called with the URL of the server once it accepts connections.
+            on_access: Called with one line for each request. A slow callback delays all
+                requests.
 
         Raises:
-            WherryError: The address is in use, or the extra is missing.
+            WherryError: The address is in use, a file cannot be used, or the extra is missing.
         """
         with _extra():
             from wherry.serve import server
-            from wherry.serve.app import create_app
-            from wherry.serve.context import Context
             from wherry.serve.listener import parse
-            from wherry.serve.proxy.addresses import parse_all
+            from wherry.serve.registry import Registry, RegistryOptions
+            from wherry.serve.tls import TlsFiles
 
-        addresses = parse_all(proxies)
+        options = RegistryOptions(
+            name=name,
+            read_only=read_only,
+            proxies=proxies,
+            proxy_ttl=proxy_ttl,
+            users=None if htpasswd is None else Path(htpasswd),
+            has_pages=ui,
+            log=on_access,
+        )
         from wherry.image_store import local_store
 
         local, host = local_store(self._context.store), host_platform()
-        upstreams = None
-        if addresses:
-            from wherry.serve.proxy.upstreams import Upstreams
+        files = None if tls is None else TlsFiles(*map(Path, tls))
+        bound = server.Binding(parse(listen), files)
+        registry = Registry(local, host, self._context.session, options)
+        with contextlib.closing(registry):
+            server.run(registry, bound, on_ready or _ignore, self._context.token(cancel))
 
-            session = self._context.session()
-            upstreams = Upstreams(local, session, addresses, host, ttl_seconds=proxy_ttl)
 
-        def make_app(address: ListenAddress) -> ASGIApp:
-            own = name or address.name
-            if own in addresses:
-                raise ValueError(f"{own} is this server: it cannot fetch from itself")
-            context = Context(local, own, host, read_only=read_only, upstreams=upstreams)
-            return create_app(context)
-
-        def ready(address: ListenAddress) -> None:
-            if on_ready is not None:
-                on_ready(f"http://{address}")
-
-        token = self._context.token(cancel)
-        with contextlib.ExitStack() as until_ended:
-            if upstreams is not None:
-                until_ended.callback(upstreams.close)
-                until_ended.enter_context(token.wake_on_cancel(upstreams.cancel))
-            server.run(make_app, parse(listen), ready, token)
+def _ignore(_url: str) -> None:
+    """Listen to no URL."""
 
 
 @contextlib.contextmanager

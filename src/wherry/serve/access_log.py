@@ -24,8 +24,9 @@ _SAFE = "/:@+,=!$&'()*;"
 
 
 class AccessLog:
-    """Writes a line for each exchange: who, when, what, status, bytes, milliseconds, agent.
+    """Writes a line for each exchange.
 
+    Its fields: client, user, time, request, status, bytes received and sent, milliseconds, agent.
     Lines are printable ASCII, and have no credentials and no queries but those of the
     distribution spec.
 
@@ -43,7 +44,7 @@ class AccessLog:
         user = quote(scope.get(USER) or "-", safe="@+-_.")
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         request = f"{_shown(scope['method'])} {_target(scope)}"
-        size = exchange.sent or exchange.received
+        size = f"{exchange.received} {exchange.sent}"
         took = f"{exchange.seconds * 1000:.0f}ms"
         agent = _shown(_header(scope, b"user-agent") or "-")
         self._write(f'{client} {user} {now} "{request}" {exchange.status} {size} {took} "{agent}"')

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 from wherry.errors import WherryError
+from wherry.model.reference import is_domain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,8 @@ class ListenAddress(NamedTuple):
         """The domain of names that clients push here, unless the caller sets another."""
         if self.is_loopback:
             return f"localhost:{self.port}"
-        return f"{socket.gethostname()}:{self.port}" if self.is_any else str(self)
+        name = f"{socket.gethostname().lower()}:{self.port}" if self.is_any else str(self)
+        return name if is_domain(name) else f"localhost:{self.port}"
 
 
 def parse(text: str) -> ListenAddress:

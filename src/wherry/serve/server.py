@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from granian.constants import Interfaces
+from anyio import to_thread
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
@@ -21,78 +23,116 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from wherry.content.cancel import CancelToken
+    from wherry.serve.registry import Registry
+    from wherry.serve.tls import TlsFiles
 
 _HEADER_MILLISECONDS = 10_000  # for the whole head of a request
-_BUFFER = 64 * 1024  # bytes that wait for a slow client; Granian's default is 408 KiB
 _BACKLOG = 1024  # connections that wait to be accepted
+_MOST_CONNECTIONS = 4096
+_OTHER_FILES = 100
+# For each direction of a connection, and the longest head of a request. Granian's default of
+# 408 KiB would be much for many slow clients.
+_BUFFER_BYTES = 64 * 1024
+_CLEAN_SECONDS = 3600.0
 _POLL_SECONDS = 0.005
 _START_SECONDS = 10.0
 _STOP_SECONDS = 0.7  # for requests that run when the server stops
 
 
+class Binding(NamedTuple):
+    """Where and how a server listens: without files it speaks plain http."""
+
+    address: ListenAddress
+    tls: TlsFiles | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL of the server."""
+        return f"{'http' if self.tls is None else 'https'}://{self.address}"
+
+
 def run(
-    make_app: Callable[[ListenAddress], ASGIApp],
-    listen: ListenAddress,
-    on_ready: Callable[[ListenAddress], None],
-    token: CancelToken,
+    registry: Registry, binding: Binding, on_ready: Callable[[str], None], token: CancelToken
 ) -> None:
-    """Serve an application until the token is cancelled.
+    """Serve a registry until the token is cancelled.
 
     Args:
-        make_app: Called with the address and the real port.
-        listen: The address; port 0 takes a free one.
-        on_ready: Called once connections are accepted.
+        registry: What is served.
+        binding: Where to listen; port 0 takes a free port.
+        on_ready: Called with the URL once connections are accepted.
         token: Ends the server.
 
     Raises:
-        WherryError: The address cannot be listened on.
+        WherryError: The address cannot be listened on, or a file of the certificate cannot be
+            used.
     """
-    asyncio.run(_serve(make_app, listen, on_ready, token))
+    if binding.tls is not None:
+        binding.tls.check()
+    asyncio.run(_serve(registry, binding, on_ready, token))
 
 
 async def _serve(
-    make_app: Callable[[ListenAddress], ASGIApp],
-    listen: ListenAddress,
-    on_ready: Callable[[ListenAddress], None],
-    token: CancelToken,
+    registry: Registry, binding: Binding, on_ready: Callable[[str], None], token: CancelToken
 ) -> None:
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
 
     def end() -> None:
+        registry.cancel()
         loop.call_soon_threadsafe(ended.set)
 
     with contextlib.ExitStack() as until_ready:
-        address = until_ready.enter_context(reserved(listen))
-        server = _granian(make_app(address), address)
+        address = until_ready.enter_context(reserved(binding.address))
+        bound = binding._replace(address=address)
+        server = _granian(registry.make_app(address), bound)
         before = _threads()
         with token.wake_on_cancel(end):
             serving = loop.create_task(server.serve())
             await _until_accepting(address, serving)
             until_ready.close()
             threads = _threads() - before
-            on_ready(address)
-            waiting = loop.create_task(ended.wait())
-            await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
+            on_ready(bound.url)
+            tasks = [serving, loop.create_task(ended.wait()), loop.create_task(_clean(registry))]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks[1:]:
+                task.cancel()
             server.stop()  # type: ignore[no-untyped-call]  # Granian's
             await serving
     await _until_gone(threads)
 
 
-def _granian(app: ASGIApp, address: ListenAddress) -> Server:
+async def _clean(registry: Registry) -> None:
+    """Clean up now and then."""
+    while True:
+        await to_thread.run_sync(registry.clean_up)
+        await asyncio.sleep(_CLEAN_SECONDS)
+
+
+def _granian(app: ASGIApp, binding: Binding) -> Server:
+    certificate, key = binding.tls or (None, None)
     return Server(
         app,
-        address=address.ip,
-        port=address.port,
+        address=binding.address.ip,
+        port=binding.address.port,
         interface=Interfaces.ASGINL,
+        http=HTTPModes.http1,
         websockets=False,
         backlog=_BACKLOG,
+        backpressure=_most_connections(),
         http1_settings=HTTP1Settings(
-            header_read_timeout=_HEADER_MILLISECONDS, max_buffer_size=_BUFFER
+            header_read_timeout=_HEADER_MILLISECONDS, max_buffer_size=_BUFFER_BYTES
         ),
         log_enabled=False,
+        ssl_cert=certificate,
+        ssl_key=key,
+        ssl_protocol_min=SSLProtocols.tls12,
     )
+
+
+def _most_connections() -> int:
+    """Return how many connections may be open; each may open a file as well."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(_BACKLOG // 8, min(_MOST_CONNECTIONS, files // 2 - _OTHER_FILES))
 
 
 async def _until_accepting(address: ListenAddress, serving: asyncio.Task[None]) -> None:
