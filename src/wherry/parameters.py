@@ -168,7 +168,7 @@ RULES = {
         ),
     ),
     "proxies": _TEXTS,
-    "proxy_ttl": NUMBER,
+    "proxy_ttl": NUMBER.replace(valid=lambda value: value >= 0),
     "read_only": FLAG,
     "reference": _REFERENCE,
     "referrers": FLAG,

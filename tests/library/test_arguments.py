@@ -47,6 +47,8 @@ WRONG: dict[str, list[Any]] = {
     "plan": TEXTS,
     "platform": [5, ["linux/amd64"], b"linux/amd64", ("linux", "amd64"), {"os": "linux"}],
     "problems": [5, "alpine", [5], ["sha256:"]],
+    "proxies": ["docker.io", 5, [5], b"docker.io"],
+    "proxy_ttl": ["6", [6], True, -1],
     "retries": [*NUMBERS, 1.5],
     "schema1": CHOICES,
     "source": [5, ["a.tar"], b"a.tar", ""],
