@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry.content.cancel import CancelToken
-from wherry.content.verify import check_layer_count
-from wherry.errors import IntegrityError, InvalidDocument, NotFound, Unsupported
+from wherry.errors import InvalidDocument, Unsupported
 from wherry.model import mediatype
-from wherry.model.config import parse_config
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.model.manifest import Index, Manifest, parse
@@ -16,7 +14,7 @@ from wherry.model.record import Record
 from wherry.serve.answers import ApiError
 from wherry.serve.conditions import Conditions
 from wherry.store import repository_blobs
-from wherry.store.images import ImageRecord
+from wherry.store.stored_images import listed_digests, read_image, required_blobs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,28 +47,6 @@ class ManifestPush(Record):
         """The digest of the manifest that it refers to."""
         found = self.document.subject
         return None if found is None else found.digest
-
-    @property
-    def blobs(self) -> list[Digest]:
-        """The blobs that the repository must have: the config, and layers that are not foreign."""
-        if isinstance(self.document, Index):
-            return []
-        layers = [
-            layer.digest
-            for layer in self.document.layers
-            if not mediatype.is_foreign(layer.media_type)
-        ]
-        return list(dict.fromkeys([self.document.config.digest, *layers]))
-
-    @property
-    def children(self) -> list[Digest]:
-        """All that the document lists."""
-        if isinstance(self.document, Index):
-            listed = [entry.digest for entry in self.document.manifests]
-        else:
-            layers = [layer.digest for layer in self.document.layers]
-            listed = [self.document.config.digest, *layers]
-        return list(dict.fromkeys(listed))
 
 
 def read_push(
@@ -137,25 +113,20 @@ def push(context: Context, place: Repository, pushed: ManifestPush) -> None:
     All checks are repeated in the transaction that names it.
     """
     store = context.store
-    name, needed = place.name, pushed.blobs
+    name, needed = place.name, required_blobs(pushed.document)
     _check_missing(store.ask(lambda rows: repository_blobs.missing(rows, name, needed), needed))
-    image = _image_record(context, pushed)
     document = pushed.document
+    image = read_image(pushed.digest, document, store.read, store.size)
     own = Descriptor(document.media_type, pushed.digest, len(document.raw))
     with store.ingest() as ingest:
         ingest.put_bytes(own, document.raw, CancelToken())
-        with ingest.change_repository(place.reference, context.host, pushed.blobs) as changes:
+        with ingest.change_repository(place.reference, context.host, needed) as changes:
             current = changes.find(pushed.reference)
             pushed.conditions.check_change(None if current is None else current.digest)
-            _check_missing(changes.missing(pushed.blobs))
-            changes.record(own, document.raw, pushed.children, image)
-            is_index = isinstance(document, Index)
-            changes.name(
-                own.digest,
-                pushed.tags,
-                blobs=pushed.blobs,
-                children=pushed.children if is_index else (),
-            )
+            _check_missing(changes.missing(needed))
+            changes.record(own, document.raw, listed_digests(document), image)
+            children = listed_digests(document) if isinstance(document, Index) else ()
+            changes.name(own.digest, pushed.tags, blobs=needed, children=children)
 
 
 def _check_missing(missing: Sequence[Digest]) -> None:
@@ -166,29 +137,4 @@ def _check_missing(missing: Sequence[Digest]) -> None:
         "MANIFEST_BLOB_UNKNOWN",
         f"the repository lacks {shown}",
         detail={"digest": missing[0], "digests": missing[:_SHOWN]},
-    )
-
-
-def _image_record(context: Context, pushed: ManifestPush) -> ImageRecord | None:
-    """Return the record of a complete image; None for other documents.
-
-    DiffIDs are not computed here: pushing has to be quick. `wherry unpack` compares them.
-    """
-    manifest, store = pushed.document, context.store
-    if not isinstance(manifest, Manifest) or manifest.artifact is not None:
-        return None
-    listed = pushed.children
-    if len(pushed.blobs) < len(listed) and not all(map(store.holds, listed)):
-        return None  # foreign layers are elsewhere
-    try:
-        config = parse_config(store.read(manifest.config.digest))
-        check_layer_count(config, len(manifest.layers))
-    except (InvalidDocument, IntegrityError, NotFound):
-        return None
-    return ImageRecord(
-        manifest=pushed.digest,
-        id=manifest.config.digest,
-        platform=str(config.platform.normalized()),
-        created=config.created,
-        size=sum(store.size(digest) for digest in listed),
     )

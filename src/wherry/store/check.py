@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import queue
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
-from wherry.errors import StoreError
+from wherry.errors import StoreError, WherryError
+from wherry.model.digest import Digest
+from wherry.model.manifest import Index, parse
 from wherry.model.record import Record
-from wherry.store.graph import above, closure, parents
+from wherry.model.strict_json import MAX_DOCUMENT
+from wherry.store.graph import above, closure, is_known, parents
 from wherry.store.os_errors import REBUILD
 from wherry.store.refs import read_name
+from wherry.store.stored_images import read_image
 
 if TYPE_CHECKING:
     import sqlite3
@@ -97,7 +102,7 @@ def check(
             StoreProblem(kind, digest, message, _names(connection, above(over, [digest])))
             for digest, kind, message in sorted(found)
         ]
-        problems += _unknown(connection)
+        problems += _unknown(connection, files)
     return CheckReport(problems, blob_hasher.blobs, blob_hasher.size)
 
 
@@ -129,11 +134,12 @@ def _names(connection: sqlite3.Connection, over: Collection[str]) -> tuple[str, 
     )
 
 
-def _unknown(connection: sqlite3.Connection) -> list[StoreProblem]:
+def _unknown(connection: sqlite3.Connection, files: BlobFiles) -> list[StoreProblem]:
     rows = connection.execute(
         "SELECT name, manifest FROM refs WHERE manifest NOT IN (SELECT manifest FROM images)"
         " ORDER BY name"
-    )
+    ).fetchall()
+    others = {manifest for _, manifest in rows if not _may_be_image(connection, files, manifest)}
     return [
         StoreProblem(
             "database",
@@ -142,7 +148,32 @@ def _unknown(connection: sqlite3.Connection) -> list[StoreProblem]:
             (read_name(name).familiar,),
         )
         for name, manifest in rows
+        if manifest not in others
     ]
+
+
+def _may_be_image(connection: sqlite3.Connection, files: BlobFiles, digest: str) -> bool:
+    """Tell whether a name should lead to an image: not if its document is known to be none.
+
+    A server's clients also push artifacts, and indexes before their images.
+    """
+    if not is_known(connection, digest):
+        return True
+    try:
+        with files.open(digest) as file:
+            document = parse(file.read(MAX_DOCUMENT), "")
+        if isinstance(document, Index):
+            return False
+        read = functools.partial(_read, files)
+        own = Digest.parse(digest)
+        return read_image(own, document, read, files.size) is not None
+    except (OSError, WherryError):
+        return False  # its fault is reported for itself
+
+
+def _read(files: BlobFiles, digest: Digest) -> bytes:
+    with files.open(digest) as file:
+        return file.read(MAX_DOCUMENT + 1)
 
 
 class _BlobHasher:

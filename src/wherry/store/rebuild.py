@@ -12,15 +12,15 @@ import hashlib
 import itertools
 from typing import TYPE_CHECKING
 
-from wherry.errors import StoreError, WherryError
-from wherry.model.config import parse_config
+from wherry.errors import NotFound, StoreError, WherryError
 from wherry.model.digest import Digest
 from wherry.model.manifest import Index, Manifest, digest_of, parse
 from wherry.model.record import Record
 from wherry.model.strict_json import MAX_DOCUMENT
-from wherry.store import images, leases, restore_names
+from wherry.store import images, leases, restore_names, subjects
 from wherry.store.database_file import check_replaceable, exclusive
 from wherry.store.db import Database
+from wherry.store.stored_images import listed_digests, read_image, required_blobs
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     _Rows: TypeAlias = dict[str, tuple[int, str]]
 
 _LOGS = ("-wal", "-shm", "-journal")
-_TABLES = ("blobs", "documents", "edges", "images", "refs", "provenance")
+_TABLES = ("blobs", "documents", "edges", "images", "refs", "provenance", "subjects")
 
 
 class RebuildReport(Record):
@@ -203,6 +203,7 @@ class _Rebuild:
                 elif isinstance(document, Index):
                     children = [str(entry.digest) for entry in document.manifests]
                     self._add(connection, own, own, document, children)
+                    restore_names.add_whole(connection, own)
                 else:
                     signed.append((own, document))
             for own, schema1 in signed:
@@ -252,38 +253,31 @@ class _Rebuild:
         connection.execute(
             "INSERT INTO documents VALUES (?, ?, ?)", (own, known_as, document.media_type)
         )
-        # A stored child of an index was wanted once. The others may never have been wanted.
+        subjects.record(connection, Digest.parse(own), document.raw)
+        # A stored child of an index was wanted once. The others may never have been wanted, nor
+        # may foreign layers.
+        required = {*required_blobs(document)}
         connection.executemany(
             "INSERT OR IGNORE INTO edges VALUES (?, ?, ?)",
-            [
-                (own, child, int(isinstance(document, Manifest) or child in self._sizes))
-                for child in children
-            ],
+            [(own, child, int(child in required or child in self._sizes)) for child in children],
         )
 
     def _add_manifest(self, connection: sqlite3.Connection, own: str, manifest: Manifest) -> bool:
-        layers = [str(layer.digest) for layer in manifest.layers]
-        config = str(manifest.config.digest)
-        self._add(connection, own, own, manifest, [config, *layers])
-        self._by_layers.setdefault(tuple(layers), []).append(own)
-        needed = {config, *layers}
-        if manifest.artifact is not None or not needed <= self._sizes.keys():
-            return False
-        try:
-            parsed = parse_config(self._read(config))
-        except WherryError as error:
-            if isinstance(error, StoreError):
-                raise
-            return False
-        record = images.ImageRecord(
-            manifest=Digest.parse(own),
-            id=manifest.config.digest,
-            platform=str(parsed.platform.normalized()),
-            created=parsed.created,
-            size=sum(self._sizes[digest] for digest in needed),
-        )
-        images.add_image(connection, record)
-        return True
+        layers = tuple(str(layer.digest) for layer in manifest.layers)
+        listed = [str(digest) for digest in listed_digests(manifest)]
+        self._add(connection, own, own, manifest, listed)
+        self._by_layers.setdefault(layers, []).append(own)
+        record = read_image(Digest.parse(own), manifest, self._read, self._size)
+        if record is not None:
+            images.add_image(connection, record)
+        elif self._sizes.keys() >= {*required_blobs(manifest)}:
+            restore_names.add_whole(connection, own)  # an artifact, or it has foreign layers
+        return record is not None
+
+    def _size(self, digest: str) -> int:
+        if digest not in self._sizes:
+            raise NotFound(f"{digest} is missing")
+        return self._sizes[digest]
 
     def _add_schema1(
         self,

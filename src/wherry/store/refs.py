@@ -89,6 +89,11 @@ def remove(connection: sqlite3.Connection, references: Iterable[Reference]) -> N
     )
 
 
+def let_go(connection: sqlite3.Connection, reference: Reference) -> None:
+    """Let a name keep nothing by itself, as if it had been added together with a tag."""
+    connection.execute("UPDATE refs SET kept = 0 WHERE name = ?", (str(reference),))
+
+
 def drop_loose(connection: sqlite3.Connection, held: Collection[str]) -> bool:
     """Remove the names that keep nothing by themselves and whose root is not ``held``."""
     rows = connection.execute("SELECT name, root FROM refs WHERE NOT kept").fetchall()

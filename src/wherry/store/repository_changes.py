@@ -85,8 +85,10 @@ class RepositoryChanges:
     ) -> None:
         """Record a document whose bytes are stored, and the image that it may be."""
         own = descriptor.digest
-        edges = [(child, True) for child in children]
+        edges = [(child, self._files.exists(child)) for child in children]
         documents.add(self._connection, own, own, descriptor.media_type, edges)
+        # Indexes may be pushed before what they list.
+        self._connection.execute("UPDATE edges SET wanted = 1 WHERE child = ?", (str(own),))
         subjects.record(self._connection, own, raw)
         if image is not None:
             images.add_image(self._connection, image)
@@ -101,9 +103,8 @@ class RepositoryChanges:
     ) -> None:
         """Name a document whose rows are recorded, by its digest and by tags.
 
-        A document that loses a tag stays in the repository under its digest until it is
-        collected, and so does a tagged document that loses its last tag. Without a tag the
-        digest is a name like any other.
+        A document that loses its last tag stays in the repository under its digest until it is
+        collected. The digest of a document that never had a tag is a name like any other.
 
         Args:
             root: The document.
@@ -121,11 +122,22 @@ class RepositoryChanges:
             if before is not None and before.root != root:
                 self._leave(before)
             tagged = True
-        self._set(self._repository.with_digest(root), root, shown, kept=not tagged)
+        name = self._repository.with_digest(root)
+        self._set(name, root, shown, kept=not (tagged or self._is_tagged(root)))
+        if tagged:
+            refs.let_go(self._connection, name)
         self._drop([self._repository.with_digest(child) for child in children if child != root])
         repository_blobs.restore(self._connection, self._repository.name, root)
         repository_blobs.let_go(self._connection, self._repository.name, blobs)
         self._show_above(root)
+
+    def _is_tagged(self, root: Digest) -> bool:
+        first, _ = repository_blobs.name_range(self._repository.name)
+        row = self._connection.execute(
+            "SELECT 1 FROM refs WHERE root = ? AND name >= ? AND name < ? LIMIT 1",
+            (str(root), first, f"{self._repository.name};"),
+        ).fetchone()
+        return row is not None
 
     def _shown(self, root: Digest) -> Digest:
         """Return the manifest of the image that a name shows, or the document itself."""

@@ -25,8 +25,10 @@ MAX_LOST = 10_000  # lost names that are listed; the rest is counted
 MAX_LOST_TEXT = 4 * 2**20  # characters of all listed names together
 _CACHE = 32 * 2**10  # KiB of SQLite's page cache; the names come in any order
 _LOST = (
-    "manifest NOT IN (SELECT manifest FROM images) OR root NOT IN (SELECT known_as FROM documents)"
+    "manifest NOT IN (SELECT manifest FROM images UNION ALL SELECT digest FROM temp.whole)"
+    " OR root NOT IN (SELECT known_as FROM documents)"
 )
+_WHOLE = "CREATE TEMP TABLE IF NOT EXISTS whole (digest TEXT PRIMARY KEY)"
 
 
 class LostNames(Record):
@@ -58,8 +60,15 @@ def put_names(connection: sqlite3.Connection, root: Directory, old: str) -> list
     return damaged
 
 
+def add_whole(connection: sqlite3.Connection, digest: str) -> None:
+    """Remember, until `take_lost`, a complete document that is no image but may have a name."""
+    connection.execute(_WHOLE)
+    connection.execute("INSERT OR IGNORE INTO temp.whole VALUES (?)", (digest,))
+
+
 def take_lost(connection: sqlite3.Connection) -> LostNames:
     """Remove the names whose images are not complete."""
+    connection.execute(_WHOLE)
     listed: list[str] = []
     count = size = 0
     for (text,) in connection.execute(f"SELECT name FROM refs WHERE {_LOST} ORDER BY name"):  # noqa: S608 - a constant
