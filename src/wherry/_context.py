@@ -148,13 +148,12 @@ class Context:
 
         def stored(address: Address) -> tuple[LocalStore, wherry.Digest, wherry.Digest]:
             from wherry.image_store import local_store  # loads SQLite
-            from wherry.ops.find_image import find_image
+            from wherry.ops.find_image import find_root
 
             if (image := by_name.get(address.name)) is not None:
                 return local_store(image.store), image.digest, image.record.manifest
             local = local_store(self.store_for(store))
-            found = find_image(local, address)
-            return local, found.root, found.record.manifest
+            return local, *find_root(local, address)
 
         def target() -> LocalStore:
             from wherry.image_store import local_store  # loads SQLite

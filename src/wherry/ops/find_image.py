@@ -55,7 +55,24 @@ def find_image(store: LocalStore, name: ImageName) -> StoredImage:
         return _by_id(store, prefix.group(1), text)
     if (found := _by_manifest(store, text)) is not None:  # sha512
         return found
+    if ref is not None:
+        message = "is no image: it is an artifact, or an index of which no image is stored"
+        raise NotFound(message, hint=f"copy it as it is: wherry copy store:{text} …").within(text)
     raise _not_found(text)
+
+
+def find_root(store: LocalStore, name: ImageName) -> tuple[Digest, Digest]:
+    """Find what a name stands for, also if it is no image; else look as `find_image` does.
+
+    Returns:
+        The root, and the manifest that the name shows.
+    """
+    _, reference = _read_name(store, name)
+    ref = None if reference is None else store.find(reference.with_default_tag())
+    if ref is not None and store.image(ref.manifest) is None:
+        return ref.root, ref.manifest
+    found = find_image(store, name)
+    return found.root, found.record.manifest
 
 
 def find_known_image(store: LocalStore, name: ImageName) -> StoredImage:
@@ -78,9 +95,9 @@ def remove_image(store: LocalStore, name: ImageName, *, force: bool) -> RemovalR
             false.
     """
     text, reference = _read_name(store, name)
-    found = find_known_image(store, Address(Where.STORE, text, given=reference))
     if reference is not None and _is_stored(store, text, reference):
         return store.remove_name(reference.with_default_tag())
+    found = find_known_image(store, Address(Where.STORE, text, given=reference))
     if text == str(found.record.manifest):  # not other manifests of the same id
         return store.remove_images([found.record], force=force)
     return store.remove_images(store.images_by_id(found.record.id.hex), force=force)
