@@ -1,23 +1,25 @@
-"""A tour of wherry: pull an image, look at it, push and copy it, and refuse a damaged layer.
+"""A tour of wherry: serve a registry, push and pull an image, mirror it, refuse a damaged layer.
 
-The registry is a `wherry.testing.FakeRegistry` in this process, and the image is made from files
-of this machine, so the tour needs no network.
+The registries are `wherry serve` processes, and the image is made from files of this machine, so
+the tour needs no network.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import wherry
-from wherry.testing import BuiltImage, Corrupt, FakeRegistry, Fault, build_image, tar_layer
+from wherry.testing import BuiltImage, build_image, layout_files, tar_layer, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,57 +32,69 @@ def main() -> None:
     """Run all steps; exit with 1 if one of them fails."""
     with tempfile.TemporaryDirectory(prefix="wherry-demo-") as directory:
         tell("wherry: container images from Python, without a daemon or root")
-        image = make_image()
-        with FakeRegistry() as registry:
-            registry.add_image("demo/tour", image, "1.0")
-            Tour(registry, image, Path(directory)).walk()
+        Tour(make_image(), Path(directory)).walk()
 
 
 class Tour:
     """The steps of the tour. Each one checks what it shows."""
 
-    def __init__(self, registry: FakeRegistry, image: BuiltImage, directory: Path) -> None:
-        self.registry = registry
+    def __init__(self, image: BuiltImage, directory: Path) -> None:
         self.image = image
         self.directory = directory
-        self.name = f"{registry.host}/demo/tour:1.0"
         self.environment = environment(directory)
 
     def walk(self) -> None:
-        self.first_pull()
-        self.look()
-        self.second_pull()
-        self.from_python()
-        self.push()
-        self.corrupted()
-        tell("That is the tour. Next: wherry pull --help, README.md")
+        write_files(self.directory / "image", layout_files({"1.0": self.image}))
+        tell("1. Serve an empty store as a registry")
+        with self.serve("registry") as first:
+            name = f"{first.host}/demo/tour:1.0"
+            self.first_push(name)
+            self.first_pull(name)
+            self.look(name)
+            self.second_pull(name)
+            self.from_python(name)
+            self.push(name, f"{first.host}/mirror/tour:1.0")
+            self.page(first)
+            tell("9. Serve another store, which fetches from the first registry what it lacks")
+            with self.serve("mirror", "--proxy", first.host) as mirror:
+                through = f"{mirror.host}/{first.host.replace(':', '_')}/demo/tour:1.0"
+                self.pull_through(through, "laptop")
+                self.corrupted(name)
+                tell("11. The first registry ends; the other one still has the image")
+                first.end()
+                self.pull_through(through, "desktop")
+        tell("That is the tour. Next: wherry pull --help, README.md, docs/serve.md")
 
-    def first_pull(self) -> None:
-        tell("1. Pull it: every blob is hashed, every layer is decompressed and verified")
+    def first_push(self, name: str) -> None:
+        tell("2. Push the image from an OCI layout")
+        result = self.wherry("copy", f"oci:{self.directory / 'image'}:1.0", name)
+        check(result.stdout.strip() == self.image.digest, "the registry has it, byte for byte")
+
+    def first_pull(self, name: str) -> None:
+        tell("3. Pull it: every blob is hashed, every layer is decompressed and verified")
         started = time.monotonic()
-        result = self.wherry("pull", self.name)
+        result = self.wherry("pull", name)
         check(result.returncode == 0, "the pull works")
         check(result.stdout.strip() == self.image.id, "and prints the id that the image has")
-        say(f"   {len(self.registry.requests)} requests, {time.monotonic() - started:.1f} s")
+        say(f"   {time.monotonic() - started:.1f} s")
 
-    def look(self) -> None:
-        tell("2. List and show the images in the store")
+    def look(self, name: str) -> None:
+        tell("4. List and show the images in the store")
         self.wherry("images")
-        self.wherry("show", self.name)
+        self.wherry("show", name)
 
-    def second_pull(self) -> None:
-        tell("3. Pull it again: one request, no download")
-        self.registry.clear()
-        result = self.wherry("pull", self.name)
-        methods = [request.method for request in self.registry.requests]
-        say(f"   the registry saw: {' '.join(methods)}")
-        check("up to date" in result.stderr and methods == ["HEAD"], "the image is up to date")
+    def second_pull(self, name: str) -> None:
+        tell("5. Pull it again: one request, no download")
+        result = self.wherry("-v", "pull", name)
+        requests = [line for line in result.stderr.splitlines() if "/v2/" in line]
+        check("up to date" in result.stderr, "the image is up to date")
+        check(len(requests) == 1 and "HEAD" in requests[0], "one HEAD was enough")
 
-    def from_python(self) -> None:
-        tell("4. Do the same in Python")
+    def from_python(self, name: str) -> None:
+        tell("6. Do the same in Python")
         store = wherry.Store(self.directory / "store")
         say(">>> image = store.get(name)")
-        image = store.get(self.name)
+        image = store.get(name)
         say(">>> image.config.entrypoint, len(image.layers)")
         say(repr((image.config.entrypoint, len(image.layers))))
         say(">>> with image.layers[0].open_tar() as tar: len(tar.getnames())")
@@ -89,28 +103,45 @@ class Tour:
         check(str(image.id) == self.image.id, "store and registry agree")
         store.close()
 
-    def push(self) -> None:
-        tell("5. Push it under another name: see the plan first; no layer is sent twice")
-        mirror = f"{self.registry.host}/mirror/tour:1.0"
-        self.wherry("push", "--dry-run", self.name, mirror)
-        self.registry.clear()
-        result = self.wherry("push", self.name, mirror)
+    def push(self, name: str, other: str) -> None:
+        tell("7. Push it under another name: see the plan first; no layer is sent twice")
+        self.wherry("push", "--dry-run", name, other)
+        result = self.wherry("push", name, other)
         check(result.stdout.strip() == self.image.digest, "the digest stays the same")
-        bodies = [each.method for each in self.registry.requests if each.method == "PATCH"]
-        check(not bodies, "the registry mounted the layers from the other repository")
-        with FakeRegistry() as other:
-            tell("6. Copy it to another registry, without the store")
-            result = self.wherry("copy", mirror, f"{other.host}/team/tour:1.0")
-            check(other.tags["team/tour"] == {"1.0": self.image.digest}, "it has the image now")
+        check(result.stderr.count("Mounted from") == len(self.image.layers), "no layer was sent")
 
-    def corrupted(self) -> None:
-        tell("7. A proxy changes one byte of a layer: the pull fails, and the image gets no name")
+    def page(self, registry: Server) -> None:
+        tell("8. Look at the registry in a browser: a page for people, without scripts")
+        url = f"http://{registry.host}/"
+        say(f"   {url}")
+        with urllib.request.urlopen(url) as answer:
+            check("mirror/tour" in answer.read().decode(), "it lists both repositories")
+
+    def pull_through(self, name: str, store: str) -> None:
+        result = self.wherry("pull", "-q", name, store=self.directory / store)
+        check(result.stdout.strip() == self.image.id, "the image comes from the second registry")
+
+    def corrupted(self, name: str) -> None:
+        tell("10. A byte of a layer changes on the first registry's disk: pulls fail")
         layer = max(self.image.layers, key=lambda piece: piece.size)
-        self.registry.inject(Fault(Corrupt(at=layer.size // 2), path=layer.digest))
+        path = self.directory / "registry" / "blobs" / layer.digest.replace(":", "/")
+        path.chmod(0o600)
+        with path.open("r+b") as file:
+            file.seek(layer.size // 2)
+            byte = file.read(1)
+            file.seek(layer.size // 2)
+            file.write(bytes([byte[0] ^ 1]))
         other = self.directory / "other-store"
-        result = self.wherry("pull", self.name, store=other)
+        result = self.wherry("pull", name, store=other)
         check(result.returncode == 5, "exit code 5: integrity")  # noqa: PLR2004
         check(not wherry.Store(other).images(), "the store holds no image")
+
+    def serve(self, store: str, *options: str) -> Server:
+        """Serve a store on a free port."""
+        say(f"{_BOLD}$ wherry {shlex.join(['--store', store, 'serve', *options])}{_PLAIN}")
+        path = str(self.directory / store)
+        command = [sys.executable, "-m", "wherry", "--store", path, "serve", *options]
+        return Server([*command, "--listen", "127.0.0.1:0"], self.environment)
 
     def wherry(
         self, *arguments: str, store: Path | None = None
@@ -128,6 +159,34 @@ class Tour:
         for line in (result.stderr + result.stdout).splitlines():
             say(line)
         return result
+
+
+class Server:
+    """A registry in a process of its own, until the end of a block."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - the command of this installation
+            command, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        assert self._process.stderr is not None  # noqa: S101 - a pipe
+        self._messages = self._process.stderr
+        line = self._messages.readline().rstrip()
+        say(line)
+        found = re.search(r"http://([0-9.:]+)", line)
+        check(found is not None, "it accepts connections")
+        self.host = found[1] if found else ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """End the process; idempotent."""
+        self._process.terminate()
+        self._process.wait()
+        self._messages.close()
 
 
 def environment(home: Path) -> dict[str, str]:
