@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     Serve = Callable[..., AbstractContextManager[str]]
 
+pytestmark = pytest.mark.usefixtures("environment")
+
 HELD = 64 * 1024  # bytes that the server holds back until it knows the digest
 BIG = build_image(
     [
@@ -495,3 +497,10 @@ def test_proxies_that_are_none(tmp_path: Path, text: str) -> None:
 def test_a_server_is_not_its_own_proxy(tmp_path: Path) -> None:
     with wherry.Client(store=tmp_path) as client, pytest.raises(ValueError, match="itself"):
         client.serve("127.0.0.1:0", name="reg.example.org", proxies=["reg.example.org"])
+
+
+def test_a_pull_into_the_store_of_the_server(tmp_path: Path, url: str) -> None:
+    """The pull holds the part file and waits for the server, which must not wait for the pull."""
+    name = f"{urlsplit(url).netloc}/acme/app:1"
+    with wherry.Client(store=tmp_path / "store") as client:
+        assert client.pull(name).id == BIG.config.digest

@@ -59,9 +59,9 @@ def create_app(context: Context) -> ASGIApp:
         except ApiError as error:
             response = error.response()
         except StoreFull as error:
-            response = ApiError("DENIED", str(error), status=507).response()
+            response = ApiError("DENIED", error.message, status=507).response()
         except StoreError as error:
-            response = ApiError("DENIED", str(error), status=503).response()
+            response = ApiError("DENIED", error.message, status=503).response()
         except NotFound:  # it was removed while the request was answered
             response = ApiError("MANIFEST_UNKNOWN", "it was just removed").response()
         response.headers.update(_VERSION)

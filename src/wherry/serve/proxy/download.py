@@ -22,7 +22,9 @@ class Download:
         repository: The repository (``host/path``) that it comes from.
         total: The bytes of the blob, as far as they are known.
         is_done: Whether the download has ended.
-        error: Why it failed; None if the blob is verified and stored.
+        error: Why it failed; None if the blob is verified.
+        is_answered: Whether bytes can arrive.
+        is_aside: Whether the blob is only in the file that requests read, and not in the store.
     """
 
     def __init__(self, digest: Digest, repository: str) -> None:
@@ -31,11 +33,12 @@ class Download:
         self.total: int | None = None
         self.is_done = False
         self.error: WherryError | None = None
+        self.is_aside = False
         self._loop = asyncio.get_running_loop()
         self._version = 0
         self._waiting: list[asyncio.Future[None]] = []
         self._wake_due = False
-        self._is_answered = False
+        self.is_answered = False
         self._lock = threading.Lock()
         self._file: io.FileIO | None = None
 
@@ -59,7 +62,7 @@ class Download:
         """Note that the blob is there and has begun to arrive."""
         if self.total is None:
             self.total = total
-        self._is_answered = True
+        self.is_answered = True
         self.grow()
 
     def grow(self) -> None:
@@ -71,14 +74,15 @@ class Download:
                 self._loop.call_soon_threadsafe(self._wake)
 
     def finish(self, error: WherryError | None) -> None:
-        """End the download; open readers can still read what has arrived."""
+        """End the download; what has arrived can still be read."""
         self.error = error
         self.is_done = True
-        with self._lock:
-            file, self._file = self._file, None
-        if file is not None:
-            file.close()
         self.grow()
+
+    def __del__(self) -> None:
+        """Close the file, since no request needs it any more."""
+        if self._file is not None:
+            self._file.close()
 
     # The event loop
 
@@ -103,7 +107,7 @@ class Download:
 
     async def started(self) -> None:
         """Wait until bytes can arrive, or the download has ended."""
-        while not (self._is_answered or self.is_done):
+        while not (self.is_answered or self.is_done):
             await self.changed_since(self._version)
 
     async def ended(self) -> None:
@@ -112,6 +116,6 @@ class Download:
             await self.changed_since(self._version)
 
     def open(self) -> io.FileIO | None:
-        """Open what has arrived; None if the download has ended, or has no file yet."""
+        """Open what has arrived; None if the download has ended without a file."""
         with self._lock:
             return None if self._file is None else io.FileIO(os.dup(self._file.fileno()))

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import logging
+import os
+import tempfile
 import threading
+import time
 from typing import TYPE_CHECKING
 
+from wherry.content.growing_file import GrowingFile
+from wherry.content.pipeline import Limits, receive
 from wherry.content.protocols import Busy, Opened
 from wherry.errors import NotFound, WherryError
 from wherry.model.descriptor import Descriptor
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wherry.content.cancel import CancelToken
+    from wherry.content.protocols import Blob
     from wherry.content.retry import RetryPolicy
     from wherry.model.digest import Digest
     from wherry.serve.proxy.upstream_repository import UpstreamRepository
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
 
 MOST = 256  # downloads that run or wait
 _POLL_SECONDS = 0.03  # between looks at a download of another process
+_STALL_SECONDS = 2.0  # after which another process is not waited for
 _SLOT_SECONDS = 0.2  # between looks at the token while a download waits
 _END_SECONDS = 0.5  # that threads have to end
 
@@ -120,6 +128,7 @@ class Downloads:
             watched, Descriptor("", digest, size), self._policy, self._cancel, lambda *_: None
         )
         is_there = self._names.has(repository, digest)
+        other = _OtherWriter(self._store, download, size, self._cancel)
         with self._store.ingest() as ingest:
             while True:
                 on_bytes = _PartWatch(self._store, download)
@@ -128,7 +137,9 @@ class Downloads:
                     break
                 except Busy:  # another process fetches it
                     is_there = is_there or self._ask(source, digest)
-                    self._follow_other(download, size)
+                    if not other.follow():
+                        self._fetch_aside(download, blob)
+                        return
             if not (is_there or watched.has_answered):
                 self._ask(source, digest)  # another repository has it for sure
             self._names.add_blob(repository, digest)
@@ -138,18 +149,19 @@ class Downloads:
         source.stat_blob(digest)
         return True
 
-    def _follow_other(self, download: Download, size: int | None) -> None:
-        """Show what another process has written so far, and wait for more."""
-        try:
-            file = self._store.open_part(download.digest)
-        except NotFound:  # it has just ended
-            return
-        if download.is_attached_to(file):
-            file.close()
-        else:
-            download.attach(file)
-        download.answer(size)
-        self._cancel.sleep(_POLL_SECONDS)
+    def _fetch_aside(self, download: Download, blob: Blob) -> None:
+        """Fetch a blob for the requests that follow, without storing it."""
+        with tempfile.TemporaryFile(dir=self._store.path) as file:
+            download.attach(io.FileIO(os.dup(file.fileno())))
+            receive(
+                GrowingFile(file.fileno()),
+                blob,
+                follow=False,
+                limits=self._store.limits or Limits(),
+                cancel=self._cancel,
+                on_bytes=lambda _: download.grow(),
+            )
+            download.is_aside = True
 
     def _stated_size(self, repository: str, digest: Digest) -> int | None:
         """Return the size of a blob that a manifest of the repository states."""
@@ -164,6 +176,43 @@ class Downloads:
                     listed = document.manifests if isinstance(document, Index) else ()
                 return next((each.size for each in listed if each.digest == digest), None)
         return None
+
+
+class _OtherWriter:
+    """Another process that writes the part file of a blob."""
+
+    def __init__(
+        self, store: LocalStore, download: Download, size: int | None, cancel: CancelToken
+    ) -> None:
+        self._store = store
+        self._download = download
+        self._size = size
+        self._cancel = cancel
+        self._arrived: int | None = None
+        self._first_look = 0.0
+
+    def follow(self) -> bool:
+        """Show what the process has written so far, and wait for more.
+
+        Returns:
+            False if the file has not grown for a while since the first call. The process may
+            be a pull into this store, which waits for an answer of this server.
+        """
+        try:
+            file = self._store.open_part(self._download.digest)
+        except NotFound:  # it has just ended
+            return True
+        arrived = os.fstat(file.fileno()).st_size
+        if self._arrived is None:
+            self._arrived, self._first_look = arrived, time.monotonic()
+        if arrived == self._arrived or self._download.is_attached_to(file):
+            file.close()
+        else:
+            self._download.attach(file)
+            self._download.answer(self._size)
+        self._cancel.sleep(_POLL_SECONDS)
+        is_late = time.monotonic() - self._first_look > _STALL_SECONDS
+        return self._download.is_answered or not is_late
 
 
 class _PartWatch:

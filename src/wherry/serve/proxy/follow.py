@@ -70,13 +70,13 @@ class FollowingResponse(Response):
         leaving = asyncio.ensure_future(until_gone(receive))
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            is_whole = sending.done() and sending.result()
+            is_wrong = sending.done() and not sending.result()
         finally:
             for task in (sending, leaving):
                 task.cancel()
             await asyncio.wait({sending, leaving})
             self._file.close()
-        if not is_whole:
+        if is_wrong:
             raise WrongContent(f"{self._download.digest} cannot be sent to its end")
 
     async def _send(self, send: Send) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from wherry.errors import IntegrityError, NotFound, WherryError
+from wherry.errors import IntegrityError, NotFound, StoreError, WherryError
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import Index, Manifest
 from wherry.model.record import Record
@@ -74,7 +75,7 @@ class ManifestCache:
             return self._find_digest(name, name.digest, known)
         stored = None if known is None else self._stored(known.root)
         if known is not None and stored is not None and self._is_fresh(known):
-            self._note_use(name, known)
+            self._note_use(name, known, known.root)
             return stored
         return self._revalidate(name, known, stored or self._stored_name(name))
 
@@ -86,10 +87,7 @@ class ManifestCache:
         stored = self._stored(digest) if is_known else None
         if stored is None:
             return self._keep(name, self._open(name, ATTEMPTS).get_manifest(str(digest)))
-        if known is None:
-            self._names.confirm(name, digest)
-        else:
-            self._note_use(name, known)
+        self._note_use(name, known, digest)
         return stored
 
     def _revalidate(
@@ -115,7 +113,8 @@ class ManifestCache:
         digest = repository.find_tag(str(name.tag))
         stored = None if digest is None else self._stored(digest)
         if stored is not None:
-            self._names.confirm(name, stored.digest)
+            with contextlib.suppress(StoreError):
+                self._names.confirm(name, stored.digest)
             self._name_images(name.name, stored.digest)
             return stored
         if digest is not None:
@@ -151,9 +150,13 @@ class ManifestCache:
     def _is_fresh(self, known: CachedName) -> bool:
         return abs(time.time() - known.checked) < self._ttl_seconds
 
-    def _note_use(self, name: Reference, known: CachedName) -> None:
-        if known.is_touch_due:
-            self._names.touch(name)
+    def _note_use(self, name: Reference, known: CachedName | None, root: Digest) -> None:
+        """Record a use; what is stored is served even if the store cannot be written."""
+        with contextlib.suppress(StoreError):
+            if known is None:
+                self._names.confirm(name, root)
+            elif known.is_touch_due:
+                self._names.touch(name)
 
 
 def _children(document: Manifest | Index) -> list[tuple[Digest, bool]]:

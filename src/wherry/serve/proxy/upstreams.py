@@ -202,7 +202,7 @@ class Upstreams:
         total = download.total
         if total is not None and total <= HELD:  # nothing can be sent before the end
             await download.ended()
-        file = download.open()
+        file = None if download.is_done and not download.is_aside else download.open()
         if file is not None:
             wanted = None if total is None else request.headers.get("Range")
             try:
