@@ -95,6 +95,8 @@ class FollowingResponse(Response):
             count, data = await run_in_threadpool(reader.read)
             if data:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
+            if reader.is_at_end:
+                break
             if not count:
                 if is_done:
                     break
@@ -139,6 +141,11 @@ class FollowingReader:
         cut = max(0, len(pending) - HELD)
         self.held = pending[cut:]
         return len(data), pending[:cut]
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether as many bytes as stated were read; the download may still store them."""
+        return self._at == self._total
 
     @property
     def is_whole(self) -> bool:
