@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from wherry.serve.registry import Registry
     from wherry.serve.tls import TlsFiles
 
-_HEADER_MILLISECONDS = 10_000  # for the whole head of a request
+_HEAD_SECONDS = 30.0  # until the whole head of a request has arrived, from the request before
 _BACKLOG = 1024  # connections that wait to be accepted
 _MOST_CONNECTIONS = 4096
 _OTHER_FILES = 100
@@ -36,14 +36,22 @@ _BUFFER_BYTES = 64 * 1024
 _CLEAN_SECONDS = 3600.0
 _POLL_SECONDS = 0.005
 _START_SECONDS = 10.0
-_STOP_SECONDS = 0.7  # for requests that run when the server stops
+_STOP_SECONDS = 0.6  # for requests that run when the server stops
+_CUT_SECONDS = 0.15  # for connections that were cut after that
 
 
 class Binding(NamedTuple):
-    """Where and how a server listens: without files it speaks plain http."""
+    """Where and how a server listens.
+
+    Attributes:
+        address: The address.
+        tls: The files of the certificate; without them the server speaks plain http.
+        head_seconds: How long a connection may be idle, or take to send the head of a request.
+    """
 
     address: ListenAddress
     tls: TlsFiles | None = None
+    head_seconds: float = _HEAD_SECONDS
 
     @property
     def url(self) -> str:
@@ -97,8 +105,7 @@ async def _serve(
             for task in tasks[1:]:
                 task.cancel()
             server.stop()  # type: ignore[no-untyped-call]  # Granian's
-            await serving
-    await _until_gone(threads)
+            await _until_ended(serving, threads, address.port)
 
 
 async def _clean(registry: Registry) -> None:
@@ -120,7 +127,7 @@ def _granian(app: ASGIApp, binding: Binding) -> Server:
         backlog=_BACKLOG,
         backpressure=_most_connections(),
         http1_settings=HTTP1Settings(
-            header_read_timeout=_HEADER_MILLISECONDS, max_buffer_size=_BUFFER_BYTES
+            header_read_timeout=int(binding.head_seconds * 1000), max_buffer_size=_BUFFER_BYTES
         ),
         log_enabled=False,
         ssl_cert=certificate,
@@ -152,9 +159,27 @@ def _threads() -> set[str]:
     return {name for name in os.listdir("/proc/self/task") if name not in own}  # noqa: PTH208 - names alone
 
 
-async def _until_gone(threads: set[str]) -> None:
-    """Wait for running requests: Granian's threads end after the last one."""
+async def _until_ended(serving: asyncio.Task[None], threads: set[str], port: int) -> None:
+    """Give running requests some time, then cut their connections."""
+    await asyncio.wait({serving}, timeout=_STOP_SECONDS)
+    if serving.done():
+        await serving  # raises its error
+    else:
+        _cut_connections(port)
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + _STOP_SECONDS
+    deadline = loop.time() + _CUT_SECONDS
+    # Granian's threads run a little longer. They must not meet the end of the interpreter.
     while threads & _threads() and loop.time() < deadline:  # noqa: ASYNC110 - no event tells
         await asyncio.sleep(_POLL_SECONDS)
+
+
+def _cut_connections(port: int) -> None:
+    """Shut down all connections to a port of this process; Granian has no call for that."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - names alone
+        with contextlib.suppress(OSError):
+            if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):  # noqa: PTH115
+                continue
+            with socket.socket(fileno=os.dup(int(name))) as connection:
+                place = connection.getsockname()
+                if isinstance(place, tuple) and place[1] == port:
+                    connection.shutdown(socket.SHUT_RDWR)
