@@ -229,7 +229,7 @@ def test_a_full_disk_can_be_listed_and_freed_of_broken_downloads(
     assert "no space left" in wherry("rm", f"{fake.host}/small:t").stderr
     done = wherry("gc")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 unfinished download" in done.stdout
+    assert "1 unfinished transfer" in done.stdout
     assert wherry("rm", f"{fake.host}/small:t").returncode == 0
 
 

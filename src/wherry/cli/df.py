@@ -33,7 +33,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
         ["images", str(found.images), "", "", f"{found.named} named"],
         ["layers", str(found.layers), quantity.size(found.layers_size), "", ""],
         ["documents", str(others), quantity.size(found.size - found.layers_size), "", ""],
-        ["parts", str(found.parts), quantity.size(found.parts_size), "", "unfinished downloads"],
+        ["parts", str(found.parts), quantity.size(found.parts_size), "", "unfinished transfers"],
         [
             "unpacked",
             str(found.unpacked),

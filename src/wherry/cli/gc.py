@@ -25,7 +25,7 @@ Examples:
 )
 @click.pass_context
 def command(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
-    """Remove images without a name, unused layers and unfinished downloads.
+    """Remove images without a name, unused layers and unfinished transfers.
 
     Layers that `unpack --cache` has unpacked go with their layers.
 
@@ -48,7 +48,7 @@ def command(ctx: click.Context, dry_run: bool, as_json: bool) -> None:
     else:
         for image in found.images:
             click.echo(f"{'Would delete' if dry_run else 'Deleted'}: {image}")
-        parts = f", {quantity.count(found.parts, 'unfinished download')}" if found.parts else ""
+        parts = f", {quantity.count(found.parts, 'unfinished transfer')}" if found.parts else ""
         blobs = quantity.count(len(found.digests), "blob")
         if found.unpacked:
             parts += f", {quantity.count(found.unpacked, 'unpacked layer')}"

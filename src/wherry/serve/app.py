@@ -15,6 +15,7 @@ from wherry.serve import blobs, catalog, manifests, referrers, tags, uploads
 from wherry.serve import route as routes
 from wherry.serve.answers import ApiError
 from wherry.serve.pages.site import page_routes
+from wherry.serve.request_body import drain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -65,6 +66,7 @@ def create_app(context: Context) -> ASGIApp:
         except NotFound:  # it was removed while the request was answered
             response = ApiError("MANIFEST_UNKNOWN", "it was just removed").response()
         response.headers.update(_VERSION)
+        await drain(request)
         return response
 
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]

@@ -70,16 +70,24 @@ class BlobResponse(Response):
             await send(start)
             await send({"type": "http.response.pathsend", "path": str(self._path)})
         else:
-            await self._send_chunks(start, receive, send)
+            try:
+                file = await run_in_threadpool(os.open, self._path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                gone = ApiError("BLOB_UNKNOWN", "the blob was just removed").response()
+                await gone(scope, receive, send)
+                return
+            await self._send_chunks(file, start, receive, send)
 
-    async def _send_chunks(self, start: dict[str, object], receive: Receive, send: Send) -> None:
-        descriptor = await run_in_threadpool(os.open, self._path, os.O_RDONLY | os.O_CLOEXEC)
+    async def _send_chunks(
+        self, file: int, start: dict[str, object], receive: Receive, send: Send
+    ) -> None:
+        """Send the part from an open file, and close the file."""
         leaving = asyncio.ensure_future(until_gone(receive))
         try:
             await send(start)
             at, end = self._part.start, self._part.stop
             while at < end and not leaving.done():
-                data = await _read(descriptor, min(_CHUNK, end - at), at)
+                data = await _read(file, min(_CHUNK, end - at), at)
                 if not data:
                     raise OSError(f"{self._path} ends at byte {at:,}")
                 at += len(data)
@@ -87,7 +95,7 @@ class BlobResponse(Response):
                 await asyncio.sleep(0)  # a send that need not wait lets no other task run
         finally:
             leaving.cancel()
-            os.close(descriptor)
+            os.close(file)
 
 
 async def until_gone(receive: Receive) -> None:
@@ -96,15 +104,15 @@ async def until_gone(receive: Receive) -> None:
         pass
 
 
-async def _read(descriptor: int, count: int, at: int) -> bytes:
+async def _read(file: int, count: int, at: int) -> bytes:
     """Read from a file: at once what is in memory, the rest in a thread."""
     if _NO_WAIT is not None:
         buffer = bytearray(count)
         with contextlib.suppress(OSError):  # not in memory, or the file system cannot tell
-            found = os.preadv(descriptor, [buffer], at, _NO_WAIT)
+            found = os.preadv(file, [buffer], at, _NO_WAIT)
             if found:
                 return bytes(memoryview(buffer)[:found])
-    return await run_in_threadpool(os.pread, descriptor, count, at)
+    return await run_in_threadpool(os.pread, file, count, at)
 
 
 def stored_blob(request: Request, store: LocalStore, digest: Digest, size: int) -> Response:

@@ -15,12 +15,12 @@ from wherry.content.pipeline import Limits
 from wherry.content.protocols import Busy
 from wherry.errors import IntegrityError, NotFound
 from wherry.model.digest import HEX_LENGTHS, Digest
+from wherry.model.reference import is_path
+from wherry.serve import request_body
 from wherry.serve.answers import ApiError
 from wherry.serve.route import parse_digest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from starlette.requests import Request
 
     from wherry.serve.context import Context
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from wherry.store.incoming import IncomingBlob
 
 _MIN_CHUNK = 64 * 1024  # advised to clients; smaller chunks are taken too
-_BUFFER = 1024 * 1024  # bytes that are written and hashed at a time
-_BUSY_SECONDS = 2.0  # a client that lost its connection may be back before that is noticed
+_BUSY_SECONDS = 1.0  # a client that lost its connection may be back before that is noticed
 _BUSY_POLL_SECONDS = 0.02
 _CONTENT_RANGE = re.compile(r"(\d{1,18})-(\d{1,18})")
 
@@ -47,7 +46,9 @@ async def start(request: Request, route: Route, context: Context) -> Response:
             return _created(route, mounted)
     upload = await run_in_threadpool(context.store.incoming.start, repository.name)
     session = _Session(context, repository, route.repository, upload)
-    if digest is None or (not _has_body(request) and digest != Digest.of(b"", digest.algorithm)):
+    if digest is None or (
+        request_body.length(request) == 0 and digest != Digest.of(b"", digest.algorithm)
+    ):
         return session.accepted(0, algorithm)
     return await _complete(request, route, session, digest)
 
@@ -64,6 +65,8 @@ async def _mount(
     """Mount a blob from a repository, or from any if the client names none."""
     sources = None
     if source is not None:
+        if not is_path(source):
+            return False
         sources = [each.name for each in context.repositories(source)]
     return await run_in_threadpool(
         context.store.repositories.mount, repository.name, digest, sources
@@ -192,7 +195,7 @@ class _Session:
         if expected is not None and before + expected > self._limit:
             raise self._too_large(upload)
         try:
-            async for pieces in _buffers(request):
+            async for pieces in request_body.buffers(request):
                 if upload.size + sum(map(len, pieces)) > self._limit:
                     raise self._too_large(upload)
                 await run_in_threadpool(upload.append, pieces)
@@ -204,7 +207,7 @@ class _Session:
 
     def _expected(self, request: Request, size: int) -> int | None:
         """Return the length of the body by its headers, None if they do not tell."""
-        length = _length(request)
+        length = request_body.length(request)
         content_range = request.headers.get("Content-Range")
         if content_range is None:
             return length
@@ -227,31 +230,6 @@ class _Session:
         upload.discard()
         message = f"a blob has at most {self._limit:,} bytes here"
         return ApiError("SIZE_INVALID", message, status=413)
-
-
-def _length(request: Request) -> int | None:
-    length = request.headers.get("Content-Length")
-    return int(length) if length is not None and length.isdecimal() else None
-
-
-def _has_body(request: Request) -> bool:
-    return _length(request) != 0 and (
-        "Content-Length" in request.headers or "Transfer-Encoding" in request.headers
-    )
-
-
-async def _buffers(request: Request) -> AsyncIterator[list[bytes]]:
-    """Yield the body of a request in lists of about 1 MiB; raises `ClientDisconnect`."""
-    pieces: list[bytes] = []
-    count = 0
-    async for piece in request.stream():
-        pieces.append(piece)
-        count += len(piece)
-        if count >= _BUFFER:
-            yield pieces
-            pieces, count = [], 0
-    if count:
-        yield pieces
 
 
 def _created(route: Route, digest: Digest) -> Response:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from wherry.errors import StoreFull
 from wherry.model.record import Record
-from wherry.store import cached, leases, refs, reserve
+from wherry.store import cached, incoming, leases, refs, reserve
 from wherry.store.garbage import Garbage, Unlinker
 from wherry.store.graph import Edges, reachable
 from wherry.store.locks import lock_abandoned
@@ -54,7 +54,7 @@ class GarbageReport(Record):
         size: Bytes of the blobs together.
         images: The ids of the images that the blobs belonged to.
         documents: The manifests and indexes among the blobs.
-        parts: The number of interrupted downloads.
+        parts: The number of interrupted downloads and expired uploads.
         part_size: Their bytes together.
         unpacked: The number of unpacked layers.
         unpacked_size: Their bytes together.
@@ -258,11 +258,11 @@ class Collector:
 
 
 def sweep(files: BlobFiles, *, dry_run: bool) -> tuple[int, int]:
-    """Remove interrupted downloads; return their number and their bytes.
+    """Remove interrupted downloads and expired uploads; return their number and their bytes.
 
-    They stay while any operation adds to the store: a pull may be about to resume one.
+    Downloads stay while any operation adds to the store: a pull may be about to resume one.
     """
-    count = size = 0
+    count, size = incoming.sweep(files, dry_run=dry_run)
     parts = files.parts()
     if parts and not leases.is_any_alive(files.root):
         for name in parts:

@@ -137,7 +137,7 @@ class IncomingBlobs:
 
     def count(self) -> int:
         """Return the number of unfinished uploads."""
-        return 0 if self._handle.root() is None else sum(1 for _ in names(self._handle.files))
+        return 0 if self._handle.root() is None else len(names(self._handle.files))
 
     def keep_hash(self, name: str, running: RunningHash) -> None:
         """Keep the hash of an upload for the next request."""

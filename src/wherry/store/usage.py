@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from wherry.store import leases, unpacked
+from wherry.store import incoming, leases, unpacked
 from wherry.store.gc import sweep
 from wherry.store.graph import Edges, reachable
 
@@ -28,7 +28,7 @@ class Usage(NamedTuple):
         reclaimable: Bytes that `gc` would remove now.
         layers: The number of blobs that are neither documents nor configs of images.
         layers_size: Their bytes together.
-        parts: The number of downloads that are running or were interrupted.
+        parts: The number of downloads and uploads that are running or were interrupted.
         parts_size: Their bytes together.
         database: Bytes of the database and the files beside it.
         unpacked: The number of unpacked layers that this user can read.
@@ -64,7 +64,7 @@ def usage(db: Database, files: BlobFiles) -> Usage:
         kept = unpacked.diff_ids(connection, sizes.keys() - held)
     others = {digest for (digest,) in rows}.union(images.values())
     layers = [size for digest, size in sizes.items() if digest not in others]
-    names = files.parts()
+    names = files.parts() + incoming.names(files)
     parts = _sizes(files.ingest, names) if names else []
     _, broken = sweep(files, dry_run=True)
     count, unpacked_size = unpacked.measure(files.root)
