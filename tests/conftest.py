@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 import wherry as library
+from served_store import running_server
 from wherry.testing import Distribution, FakeRegistry, find_binary
 
 if TYPE_CHECKING:
@@ -102,6 +103,13 @@ def distribution(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distribut
     """A real registry without authentication; tests call `clear` before they read `requests`."""
     with Distribution(tmp_path_factory.mktemp("distribution")) as registry:
         yield registry
+
+
+@pytest.fixture(scope="session")
+def served_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of `wherry serve` with a store of its own, without authentication."""
+    with running_server(tmp_path_factory.mktemp("served") / "store") as url:
+        yield url.removeprefix("http://")
 
 
 @pytest.fixture

@@ -74,14 +74,17 @@ def source() -> Iterator[FakeRegistry]:
         yield registry
 
 
-@pytest.fixture(params=["api", "tags", "distribution", "oci", "oci-archive"])
+@pytest.fixture(params=["api", "tags", "distribution", "served", "oci", "oci-archive"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """Return the addresses of images with a tag or digest at a place of each kind."""
     match request.param:
         case "oci" | "oci-archive":
             yield lambda name: f"{request.param}:{tmp_path}/copied:{name}"
-        case "distribution":
-            host = request.getfixturevalue("distribution").host
+        case "distribution" | "served" as kind:
+            if kind == "served":
+                host = request.getfixturevalue("served_host")
+            else:
+                host = request.getfixturevalue("distribution").host
             repository = f"copied{next(_numbers)}"
             yield lambda name: f"docker://{host}/{repository}:{name}".replace(":@", "@")
         case kind:
@@ -157,7 +160,7 @@ def test_the_same_again_sends_no_blob(client: Client, source: FakeRegistry, plac
     assert found(client, place("2")) == {FIRST.digest, GROUP.digest}
 
 
-@pytest.mark.parametrize("place", ["api", "tags", "distribution", "oci"], indirect=True)
+@pytest.mark.parametrize("place", ["api", "tags", "distribution", "served", "oci"], indirect=True)
 def test_referrers_are_added_to_a_copy_without_them(
     client: Client, source: FakeRegistry, place: Place
 ) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-import wherry
 from asgi_client import AsgiClient
 from registry_http import RegistryHttp
+from served_store import running_server
 from wherry.config import host_platform
 from wherry.serve.app import create_app
 from wherry.serve.context import Context
@@ -23,38 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = "localhost:5000"
-_SECONDS = 10  # to start
-
-
-@contextlib.contextmanager
-def running_server(path: Path, **options: Any) -> Iterator[str]:
-    """Serve the store at `path` on a free port with the arguments of `Client.serve`.
-
-    Yields `http://127.0.0.1:PORT`.
-    """
-    told: queue.SimpleQueue[str | BaseException] = queue.SimpleQueue()
-    cancel = wherry.CancelToken()
-
-    def serve() -> None:
-        with wherry.Client(store=path) as client:
-            try:
-                client.serve("127.0.0.1:0", on_ready=told.put, cancel=cancel, **options)
-            except BaseException as error:  # noqa: BLE001 - raised in the test's thread
-                told.put(error)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        found = told.get(timeout=_SECONDS)
-        if isinstance(found, BaseException):
-            raise found
-        yield found
-    finally:
-        cancel.cancel()
-        thread.join()
-    with contextlib.suppress(queue.Empty):
-        if isinstance(found := told.get_nowait(), BaseException):
-            raise found
 
 
 @pytest.fixture

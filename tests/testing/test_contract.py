@@ -178,6 +178,23 @@ class TestDistributionSink(SinkContract):
     def test_sha512(self) -> None: ...
 
 
+@pytest.mark.usefixtures("environment")
+class TestServedSink(SinkContract):
+    """A repository of `wherry serve`."""
+
+    _host = ""
+    _names = itertools.count()
+
+    @pytest.fixture(autouse=True)
+    def _with_host(self, served_host: str) -> None:
+        self._host = served_host
+
+    @contextlib.contextmanager
+    def sink(self) -> Iterator[tuple[Sink, Source]]:
+        with repository(self._host, f"contract/app{next(self._names)}") as both:
+            yield both
+
+
 class ArchiveSink(InDirectory, SinkContract):
     """Sinks whose content can be read after the end."""
 
