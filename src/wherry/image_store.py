@@ -109,6 +109,20 @@ class Store:
         return [Image(self, Digest.parse(row.root), image_of(row)) for row in found.values()]
 
     @checked(RULES)
+    def artifacts(self, *patterns: str) -> list[wherry.types.ArtifactRecord]:
+        """Return the names that stand for no image, in order.
+
+        Clients of a server (`wherry.Client.serve`) also push artifacts, such as charts and
+        signatures, and indexes without their images.
+
+        Args:
+            patterns: Names with wildcards, as for `images`.
+        """
+        from wherry.ops.artifact_listing import list_artifacts
+
+        return list(list_artifacts(self._local, patterns))
+
+    @checked(RULES)
     def get(self, image: ImageName) -> Image:
         """Return an image.
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from wherry.model.schema1 import Schema1 as Schema1
     from wherry.model.schema1 import Schema1Layer as Schema1Layer
     from wherry.model.schema1_signatures import Signature as Signature
+    from wherry.ops.artifact_listing import ArtifactRecord as ArtifactRecord
     from wherry.ops.copy_choice import CopyArguments as CopyArguments
     from wherry.ops.delete import DeletePlan as DeletePlan
     from wherry.ops.delete import DeleteResult as DeleteResult
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 
 # The module of each type, and its name there if it differs.
 _HOMES = {
+    "ArtifactRecord": "wherry.ops.artifact_listing",
     "CheckReport": "wherry.store.check",
     "Compression": "wherry.model.compression",
     "Convert": "wherry.transfer.plan_values",

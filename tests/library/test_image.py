@@ -25,7 +25,7 @@ INDEX = build_index([(ONE, AMD64), (TWO, ARM64)])
 
 def test_a_store_shows_no_more_than_a_program_needs() -> None:
     assert [name for name in dir(wherry.Store) if not name.startswith("_")] == [
-        *("check", "close", "gc", "get", "images", "path", "rebuild"),
+        *("artifacts", "check", "close", "gc", "get", "images", "path", "rebuild"),
         *("remove", "tag", "untag", "usage"),
     ]
 

@@ -94,9 +94,11 @@ def values(fake: FakeRegistry, client: wherry.Client, tmp_path: Path) -> list[An
 
 
 WITHOUT_A_SAMPLE = {
-    # What takes a damaged or lost store to be made; plain records and tuples as the others.
+    # What takes a damaged or lost store, or a push, to be made; plain records and tuples as the
+    # others.
     types.StoreProblem,
     types.RebuildReport,
+    types.ArtifactRecord,
     types.DocumentFault,
     types.Finding,
     types.CopyArguments,  # a dict

@@ -6,10 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
 import wherry
 from artifacts import SBOM, refer_to
 from pushes import HOST, push, put_blob, put_blobs, put_manifest
+from wherry.cli.main import cli
 from wherry.testing import BuiltImage, build_image, build_index, tar_layer
 
 if TYPE_CHECKING:
@@ -162,3 +164,48 @@ def test_an_artifact_without_its_blobs_is_lost_by_a_rebuild(
     push(api, local, "acme/app", CHART, "1.0")
     (local.path / "blobs" / CHART.layers[0].digest.replace(":", "/")).unlink()
     assert client.store.rebuild().lost == (NAME, f"{HOST}/acme/app@{CHART.digest}")
+
+
+def test_artifacts_are_listed_by_name(
+    api: AsgiClient, local: LocalStore, client: wherry.Client
+) -> None:
+    bill = refer_to(IMAGE, SBOM, b"bill")
+    push(api, local, "acme/app", bill)
+    push(api, local, "acme/app", IMAGE, "1.0")
+    push(api, local, "acme/chart", CHART, "1.0")
+    assert put_manifest(api, "acme/sparse", INDEX, "1.0").status == 201
+    found = {each.name: each for each in client.store.artifacts()}
+    assert list(found) == [
+        f"{HOST}/acme/app@{bill.digest}",
+        f"{HOST}/acme/chart:1.0",
+        # An image of the index is stored, for another repository.
+    ]
+    chart = found[f"{HOST}/acme/chart:1.0"]
+    assert (chart.digest, chart.type) == (CHART.digest, CHART.config.media_type)
+    pieces = (CHART.manifest, CHART.config, *CHART.layers)
+    assert chart.size == sum(len(piece.data) for piece in pieces)
+    assert [each.type for each in client.store.artifacts("**/app")] == [SBOM]
+
+
+def test_the_command_lists_artifacts(api: AsgiClient, local: LocalStore) -> None:
+    push(api, local, "acme/chart", CHART, "1.0")
+
+    def run(*options: str) -> str:
+        arguments = ["--store", str(local.path), "images", "--artifacts", *options]
+        done = CliRunner().invoke(cli, arguments)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    title, row = run().splitlines()
+    assert title.split() == ["NAME", "TAG", "DIGEST", "TYPE", "SIZE"]
+    assert row.split()[:4] == [
+        *(f"{HOST}/acme/chart", "1.0"),
+        *(CHART.digest, CHART.config.media_type),
+    ]
+    assert run("-q") == f"{HOST}/acme/chart:1.0\n"
+    assert run("-q", "other/*") == ""
+    (entry,) = json.loads(run("--json"))
+    assert entry["name"] == f"{HOST}/acme/chart:1.0"
+    refused = CliRunner().invoke(cli, ["images", "--artifacts", "--digests"])
+    assert refused.exit_code == 2
+    assert "--artifacts cannot be combined" in refused.output

@@ -15,7 +15,7 @@ from wherry.cli.completion import image_names
 from wherry.cli.main import global_options
 from wherry.cli.printable import printable
 from wherry.model import quantity
-from wherry.model.reference import familiar_name, split_name
+from wherry.model.reference import familiar, familiar_name, split_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +52,12 @@ _FILTERS = ("reference", "dangling", "label", "before", "since")
     help="reference=PATTERN, dangling=true|false, label=NAME[=VALUE], before=IMAGE, since=IMAGE.",
 )
 @click.option("--digests", is_flag=True, help="Show digests, which `wherry pull` takes.")
-@click.option("-q", "--quiet", is_flag=True, help="Print only image ids.")
+@click.option(
+    "--artifacts",
+    is_flag=True,
+    help="List what clients of `wherry serve` pushed and what is no image.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print only image ids, or names of artifacts.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, with full names and sizes in bytes."
 )
@@ -68,6 +73,7 @@ def command(
     pattern: str | None,
     filters: tuple[str, ...],
     digests: bool,
+    artifacts: bool,
     quiet: bool,
     as_json: bool,
     template: str | None,
@@ -82,6 +88,12 @@ def command(
     template = template or None  # docker, too, takes "" as its default form
     if template is not None and (quiet or as_json):
         raise click.UsageError("--format cannot be combined with -q or --json", ctx)
+    if artifacts:
+        if filters or digests or template is not None:
+            message = "--artifacts cannot be combined with --filter, --digests or --format"
+            raise click.UsageError(message, ctx)
+        _list_artifacts(ctx, pattern, quiet=quiet, as_json=as_json)
+        return
     from wherry.ops.listing import Filters, list_rows
 
     store = global_options(ctx).local_store()
@@ -101,6 +113,31 @@ def command(
         # `click.echo` would search all of the text for colours.
         sys.stdout.writelines(render.columns(table(store, selected)))
     store.close()
+
+
+def _list_artifacts(ctx: click.Context, pattern: str | None, *, quiet: bool, as_json: bool) -> None:
+    """Print the names that stand for no image."""
+    from wherry.ops.artifact_listing import list_artifacts
+
+    store = global_options(ctx).local_store()
+    found = list(list_artifacts(store, [] if pattern is None else [pattern]))
+    store.close()
+    if as_json:
+        import json
+
+        click.echo(json.dumps([vars(each) for each in found], indent=2))
+    elif quiet:
+        render.write_text("".join(f"{printable(familiar(each.name))}\n" for each in found))
+    else:
+        names = [split_name(each.name) for each in found]
+        columns = {
+            "NAME": [_repository(name) for name, _ in names],
+            "TAG": [_tag(tag) for _, tag in names],
+            "DIGEST": [str(each.digest) for each in found],
+            "TYPE": [printable(each.type) for each in found],
+            "SIZE": [quantity.size(each.size) for each in found],
+        }
+        sys.stdout.writelines(render.columns(columns))
 
 
 def _fill(template: str, rows: Iterator[ImageRow]) -> None:

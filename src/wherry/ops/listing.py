@@ -96,8 +96,8 @@ def _rows(store: LocalStore, filters: Filters, columns: Sequence[str]) -> Iterat
 def _tests(store: LocalStore, filters: Filters) -> Iterator[Callable[[ImageRow], bool]]:
     """Yield the tests that each row has to pass, the cheapest first."""
     if filters.patterns:
-        expressions = [_expression(pattern) for pattern in filters.patterns]
-        yield lambda row: any(_matches(expression, row.name) for expression in expressions)
+        is_wanted = name_filter(filters.patterns)
+        yield lambda row: is_wanted(row.name)
     if filters.before:
         latest = _moment(filters.before)
         yield lambda row: _moment(row.created) < latest
@@ -106,6 +106,12 @@ def _tests(store: LocalStore, filters: Filters) -> Iterator[Callable[[ImageRow],
         yield lambda row: _moment(row.created) > earliest
     if filters.labels:
         yield lambda row: _has_labels(store, row.id, filters.labels)
+
+
+def name_filter(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Return a test of full names: whether any pattern matches, or there is none."""
+    expressions = [_expression(pattern) for pattern in patterns]
+    return lambda name: not expressions or any(_matches(each, name) for each in expressions)
 
 
 def _matches(expression: re.Pattern[str], name: str) -> bool:

@@ -79,6 +79,17 @@ def list_images(
         yield _unnamed(connection, columns)
 
 
+def names_without_image(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return the names that stand for no image, each with its root, ordered by name.
+
+    Names by digest are left out as in `list_images`.
+    """
+    return connection.execute(
+        "SELECT name, root FROM refs WHERE manifest NOT IN (SELECT manifest FROM images)"  # noqa: S608 - a constant
+        f" AND ({_SHOWN[None]}) ORDER BY name"
+    ).fetchall()
+
+
 def _unnamed(connection: sqlite3.Connection, columns: Sequence[str]) -> list[tuple[Any, ...]]:
     """Return the images that no name leads to."""
     own = {"name": "''", "root": "manifest"}

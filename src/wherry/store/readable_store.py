@@ -100,6 +100,14 @@ class ReadableStore:
             with db.snapshot() as connection:
                 yield from listing.list_images(connection, columns, tagged=tagged, unnamed=unnamed)
 
+    def names_without_image(self) -> list[tuple[str, Digest]]:
+        """Return the names that stand for no image, such as artifacts, each with its root."""
+        from wherry.store import listing
+
+        none: list[tuple[str, str]] = []
+        found = self.ask(listing.names_without_image, none)
+        return [(name, Digest.parse(root)) for name, root in found]
+
     def sources(self, manifest: Digest) -> list[str]:
         """Return the repositories (``host/path``) of an image's blobs, the latest first."""
         return self.ask(lambda connection: images.repositories(connection, manifest), [])
