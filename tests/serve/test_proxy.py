@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -388,6 +389,22 @@ def test_tags_of_a_registry_are_listed(upstream: FakeRegistry, url: str) -> None
     assert ask(url, "acme/none/tags/list").status == 404
 
 
+def test_referrers_come_from_the_registry(tmp_path: Path, serve_store: Serve) -> None:
+    with FakeRegistry(referrers=True) as registry:
+        registry.add_image("acme/app", BIG, "1")
+        subject = {"mediaType": BIG.manifest.media_type, "digest": BIG.digest, "size": 1}
+        kind = "application/vnd.acme.sbom"
+        sbom = build_image([b"x"], manifest_extra={"subject": subject, "artifactType": kind})
+        registry.add_image("acme/app", sbom)
+        with serve_store(tmp_path / "store", proxies=[f"docker.io={registry.url}"]) as url:
+            for query, digests in (("", [sbom.digest]), (f"?artifactType={kind}x", [])):
+                found = json.loads(ask(url, f"acme/app/referrers/{BIG.digest}{query}").body)
+                assert [each["digest"] for each in found["manifests"]] == digests
+            assert ask(url, f"acme/app/manifests/{sbom.digest}").status == 200
+            registry.inject(Fault(FixedReply(503)))
+            assert ask(url, f"acme/app/referrers/{BIG.digest}").status == 502
+
+
 # Refusals
 
 
@@ -477,7 +494,9 @@ def test_removing_an_image_frees_what_the_server_has_fetched(tmp_path: Path, url
     pull(url, BIG, "1")
     until_named(tmp_path / "store", "docker.io/acme/app:1")
     with wherry.Store(tmp_path / "store") as store:
-        assert LAYER.digest in store.remove("acme/app:1").collected.digests
+        store.remove("acme/app:1")
+        path = tmp_path / "store/blobs/sha256" / LAYER.digest.removeprefix("sha256:")
+        assert until(lambda: bool(store.gc()) and not path.exists())
 
 
 def test_the_server_ends_while_a_registry_is_silent(upstream: FakeRegistry, serving: Serve) -> None:

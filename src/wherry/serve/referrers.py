@@ -16,10 +16,11 @@ from wherry.serve.paging import Page
 from wherry.store import repository_documents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from starlette.requests import Request
 
+    from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
     from wherry.serve.context import Context
     from wherry.serve.repository_names import Repository
@@ -34,7 +35,13 @@ async def get(request: Request, route: Route, context: Context) -> Response:
     page, subject = Page.of(request), route.digest
     wanted = request.query_params.get("artifactType", "")
     places = context.repositories(route.repository)
-    entries, last = await run_in_threadpool(_entries, context, places, subject, page, wanted)
+    upstreams = context.upstreams
+    remote = [each for each in places if upstreams is not None and upstreams.has(each.domain)]
+    local = tuple(each for each in places if each not in remote)
+    entries, last = await run_in_threadpool(_entries, context, local, subject, page, wanted)
+    if upstreams is not None and remote and not entries:
+        fetched = await upstreams.referrers(remote[0], subject, wanted)
+        entries = _fitting(map(_fields, fetched))
     headers = {"oci-filters-applied": "artifactType"} if wanted else {}
     if last:
         filtered = {"artifactType": wanted} if wanted else {}
@@ -68,6 +75,26 @@ def _entries(
             last = entry["digest"]
         return found, ""
     return [], ""
+
+
+def _fields(entry: Descriptor) -> dict[str, Any]:
+    """Return a descriptor of another registry as JSON."""
+    fields = {"mediaType": entry.media_type, "digest": entry.digest, "size": entry.size}
+    if entry.artifact_type:
+        fields["artifactType"] = entry.artifact_type
+    return fields | ({"annotations": dict(entry.annotations)} if entry.annotations else {})
+
+
+def _fitting(entries: Iterable[dict[str, Any]]) -> list[bytes]:
+    """Return entries as JSON, as many as fit into an index."""
+    found, left = [], MAX_DOCUMENT - len(_START) - len("]}")
+    for entry in entries:
+        text = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode()
+        left -= len(text) + 1
+        if left < 0:
+            break
+        found.append(text)
+    return found
 
 
 def _stored(

@@ -72,8 +72,9 @@ class UpstreamRepository:
         warn: Callable[[str], None],
         policy: RetryPolicy,
     ) -> None:
+        self._session = session
         self._cancel = cancel
-        self._name = reference.name
+        self._reference = reference
         self._endpoints = EndpointGroup(
             session, endpoints, cancel, warn=warn, on_retry=lambda *_: None, policy=policy
         )
@@ -127,7 +128,15 @@ class UpstreamRepository:
         """Return all tags."""
         from wherry.registry.tag_list import list_tags
 
-        return sorted(list_tags(self._endpoints, self._name, self._cancel))
+        return sorted(list_tags(self._endpoints, self._reference.name, self._cancel))
+
+    def referrers(self, digest: Digest, artifact_type: str) -> list[Descriptor]:
+        """Return the referrers of a document, of one type or of any."""
+        from wherry.registry.manifest_reader import ManifestReader
+        from wherry.registry.referrers import list_referrers
+
+        manifests = ManifestReader(self._session, self._reference, self._endpoints, self._cancel)
+        return list_referrers(manifests, self._endpoints, digest, artifact_type, self._cancel)
 
 
 def _verified(digest: Digest, raw: bytes, media_type: str) -> ServedManifest:

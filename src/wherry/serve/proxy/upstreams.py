@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from wherry.model.descriptor import Descriptor
     from wherry.model.digest import Digest
     from wherry.model.platform import Platform
     from wherry.registry.hosts import Endpoint
@@ -134,6 +135,20 @@ class Upstreams:
             if not known or not is_away(error):
                 raise
             return known
+
+    async def referrers(
+        self, repository: Repository, subject: Digest, artifact_type: str
+    ) -> list[Descriptor]:
+        """Return the referrers of a manifest, of one type or of any."""
+        source = self._open(Reference(repository.domain, repository.path))
+        find = functools.partial(source.referrers, subject, artifact_type)
+        with _translated(repository.domain):
+            try:
+                return await self._calls.run(
+                    ("referrers", repository.name, subject, artifact_type), find
+                )
+            except NotFound:
+                return []
 
     # Blobs
 
