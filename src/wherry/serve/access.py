@@ -23,7 +23,7 @@ _CHALLENGE = {
 }
 _READS = frozenset({"GET", "HEAD"})
 _THREADS = 2  # passwords that are verified at a time
-_MAX_WAITING = 100
+MAX_WAITING = 100
 
 
 class BasicAccess:
@@ -68,7 +68,7 @@ class BasicAccess:
         """Verify a password once, however many requests come with it at the same time."""
         running = self._running.get(given)
         if running is None:
-            if len(self._running) >= _MAX_WAITING:
+            if len(self._running) >= MAX_WAITING:
                 later = {"Retry-After": "1"}
                 raise ApiError("TOOMANYREQUESTS", "too many logins at a time", headers=later)
             call = to_thread.run_sync(self._users.verify, *given, limiter=self._limiter)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 _BCRYPT = re.compile(rb"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 _MOST_BYTES = 72  # of a password that bcrypt hashes; the rest has no effect
-_MAX_FILE = 16 * 2**20
+MAX_FILE = 4 * 2**20
 _KNOWN_SECONDS = 300.0  # a password that was right is not hashed again for this long
-_MAX_KNOWN = 10_000
+MAX_KNOWN = 10_000
 _HINT = "add users with `htpasswd -B FILE NAME`"
 
 
@@ -70,7 +70,7 @@ class Htpasswd:
         is_right = _check(password, found or self._decoy)
         if found is None or not is_right:
             return False
-        if len(self._known) >= _MAX_KNOWN:
+        if len(self._known) >= MAX_KNOWN:
             self._known.clear()
         self._known[self._mark(user, password, found)] = time.monotonic() + _KNOWN_SECONDS
         return True
@@ -111,10 +111,10 @@ def _parse(path: Path) -> Mapping[bytes, bytes]:
     """Return the hashes of a file by user; raises `WherryError`."""
     try:
         with path.open("rb") as file:
-            raw = file.read(_MAX_FILE + 1)
+            raw = file.read(MAX_FILE + 1)
     except OSError as error:
         raise WherryError(f"{path}: {error.strerror}", hint=_HINT) from None
-    if len(raw) > _MAX_FILE:
+    if len(raw) > MAX_FILE:
         raise WherryError(f"{path}: too large for a file of users")
     users: dict[bytes, bytes] = {}
     for number, line in enumerate(map(bytes.strip, raw.splitlines()), 1):

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from wherry.serve.registry import Registry
     from wherry.serve.tls import TlsFiles
 
-_HEAD_SECONDS = 30.0  # until the whole head of a request has arrived, from the request before
+HEAD_SECONDS = 30.0  # until the whole head of a request has arrived, from the request before
 _BACKLOG = 1024  # connections that wait to be accepted
-_MOST_CONNECTIONS = 4096
+MAX_CONNECTIONS = 4096
 _OTHER_FILES = 100
 # For each direction of a connection, and the longest head of a request. Granian's default of
 # 408 KiB would be much for many slow clients.
-_BUFFER_BYTES = 64 * 1024
+MAX_HEAD = 64 * 1024
 _CLEAN_SECONDS = 3600.0
 _POLL_SECONDS = 0.005
 _START_SECONDS = 10.0
@@ -51,7 +51,7 @@ class Binding(NamedTuple):
 
     address: ListenAddress
     tls: TlsFiles | None = None
-    head_seconds: float = _HEAD_SECONDS
+    head_seconds: float = HEAD_SECONDS
 
     @property
     def url(self) -> str:
@@ -127,7 +127,7 @@ def _granian(app: ASGIApp, binding: Binding) -> Server:
         backlog=_BACKLOG,
         backpressure=_most_connections(),
         http1_settings=HTTP1Settings(
-            header_read_timeout=int(binding.head_seconds * 1000), max_buffer_size=_BUFFER_BYTES
+            header_read_timeout=int(binding.head_seconds * 1000), max_buffer_size=MAX_HEAD
         ),
         log_enabled=False,
         ssl_cert=certificate,
@@ -139,7 +139,7 @@ def _granian(app: ASGIApp, binding: Binding) -> Server:
 def _most_connections() -> int:
     """Return how many connections may be open; each may open a file as well."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(_BACKLOG // 8, min(_MOST_CONNECTIONS, files // 2 - _OTHER_FILES))
+    return max(_BACKLOG // 8, min(MAX_CONNECTIONS, files // 2 - _OTHER_FILES))
 
 
 async def _until_accepting(address: ListenAddress, serving: asyncio.Task[None]) -> None:
