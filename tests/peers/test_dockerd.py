@@ -7,12 +7,9 @@ and directories, no bridge, and no firewall rules.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import io
 import json
 import os
-import socket
-import subprocess
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import wherry
-from waiting import wait_for
+from docker_engine import Engine, running_engine
 from wherry.testing import build_image, tar_layer
 
 if TYPE_CHECKING:
@@ -35,38 +32,12 @@ VECTORS: dict[str, Any] = json.loads((VECTOR_FILES / "v1_images.json").read_text
 LAYERS = [tar_layer({f"f{number}": b"x%d" % number}) for number in range(2)]
 
 
-class Engine(http.client.HTTPConnection):
-    """An engine behind a socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("engine")
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(str(self.path))
-
-    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        self.request(method, path, body, {"Content-Type": "application/x-tar"})
-        answer = self.getresponse()
-        return answer.status, answer.read()
-
-
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     if os.getuid() != 0:
         pytest.skip("an engine runs as root")
-    place = tmp_path_factory.mktemp("dockerd")
-    sock = place / "sock"
-    command = ["dockerd", "--bridge=none", "--iptables=false", "-s", "vfs", "-H", f"unix://{sock}"]
-    command += ["--data-root", f"{place}/data", "--exec-root", f"{place}/exec"]
-    command += ["--pidfile", f"{place}/pid"]
-    with (place / "log").open("w") as log, subprocess.Popen(command, stderr=log) as process:
-        try:
-            wait_for(sock.exists, 30)
-            yield Engine(sock)
-        finally:
-            process.terminate()
+    with running_engine(tmp_path_factory.mktemp("dockerd")) as engine:
+        yield engine
 
 
 def an_id(number: int) -> str:
