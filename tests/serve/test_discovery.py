@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import wherry
 from artifacts import SBOM, SIGNATURE, refer_by_index, refer_to
 from pushes import push, put_manifest
 from wherry.model.digest import Digest
@@ -16,11 +17,13 @@ from wherry.testing import build_image, tar_layer
 if TYPE_CHECKING:
     from asgi_client import AsgiClient
     from wherry.store import LocalStore
+    from wherry.testing import FakeRegistry
 
 IMAGE = build_image([tar_layer({"a": b"1"})])
 BILL = refer_to(IMAGE, SBOM, b"bill", note="1")
 SEAL = refer_to(IMAGE, SIGNATURE, b"seal")
 SET = refer_by_index(IMAGE)
+SUBJECT = {"subject": IMAGE.manifest.descriptor()}
 LISTED = f"/v2/acme/app/referrers/{IMAGE.digest}"
 
 
@@ -65,8 +68,7 @@ def test_referrers_are_listed_with_their_types_and_annotations(api: AsgiClient) 
 
 
 def test_a_config_tells_the_type_of_an_artifact(api: AsgiClient, local: LocalStore) -> None:
-    extra = {"subject": IMAGE.manifest.descriptor()}
-    chart = build_image([b"c"], config_media_type="application/vnd.x", manifest_extra=extra)
+    chart = build_image([b"c"], config_media_type="application/vnd.x", manifest_extra=SUBJECT)
     push(api, local, "acme/app", chart)
     assert listed(api)[chart.digest]["artifactType"] == "application/vnd.x"
 
@@ -122,3 +124,14 @@ def test_the_catalog_has_all_repositories(api: AsgiClient, local: LocalStore) ->
     assert json.loads(page.body)["repositories"] == everything[1:3]
     assert page.headers["link"] == '</v2/_catalog?n=2&last=other>; rel="next"'
     assert "link" not in api("GET", "/v2/_catalog?n=2&last=docker.io/library/alpine").headers
+
+
+def test_pulled_documents_with_a_subject_are_listed(
+    api: AsgiClient, fake: FakeRegistry, local: LocalStore
+) -> None:
+    about = build_image([tar_layer({"b": b"1"})], manifest_extra=SUBJECT)
+    fake.add_image("team/app", about, "1.0")
+    with wherry.Client(store=local.path) as client:
+        client.pull(f"{fake.host}/team/app:1.0")
+    path = f"{fake.host.replace(':', '_')}/team/app"
+    assert set(listed(api, f"/v2/{path}/referrers/{IMAGE.digest}")) == {about.digest}

@@ -44,7 +44,7 @@ def candidates(name: str, path: str) -> tuple[Repository, ...]:
     ``host_5000`` for ``host:5000``, since a path has no colon); else docker.io's. A name of
     this machine also stands for its other names with the same port.
     """
-    found = [Repository(name, path, own=True)]
+    found = [_repository(name, path)._replace(own=True)]
     host, _, port = name.rpartition(":")
     if host in _LOOPBACK:
         found += [Repository(f"{other}:{port}", path) for other in _LOOPBACK if other != host]
@@ -59,9 +59,7 @@ def candidates(name: str, path: str) -> tuple[Repository, ...]:
 
 def in_namespace(name: str, domain: str, path: str) -> Repository:
     """Return the repository that a client means by ``?ns=DOMAIN``, as containerd sends it."""
-    if domain == name:
-        return Repository(name, path, own=True)
-    return _repository(domain, path)
+    return _repository(domain, path)._replace(own=domain == name)
 
 
 def served_path(name: str, domain: str, path: str) -> str | None:
