@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from wherry.serve.proxy.upstream_repository import UpstreamRepository
     from wherry.store import LocalStore
 
-MOST = 256  # downloads that run or wait
+MAX_DOWNLOADS = 256  # downloads that run or wait
 _POLL_SECONDS = 0.03  # between looks at a download of another process
 _STALL_SECONDS = 2.0  # after which another process is not waited for
 _SLOT_SECONDS = 0.2  # between looks at the token while a download waits
@@ -71,7 +71,7 @@ class Downloads:
     @property
     def is_full(self) -> bool:
         """Whether too many downloads run or wait."""
-        return len(self._threads) >= MOST
+        return len(self._threads) >= MAX_DOWNLOADS
 
     def find(self, digest: Digest) -> Download | None:
         """Return the download of a blob if it is running."""

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TTL_SECONDS = 60.0
-_THREADS = 64  # requests for documents at the same time
+MAX_CALLS = 64  # requests for documents at the same time
 _PATIENCE = 30.0  # seconds of all pauses for one blob together
 _STALE = '110 - "Response is Stale"'  # RFC 7234, "Warning"
 
@@ -272,7 +272,7 @@ class _SharedCalls:
         task = self._running.get(key)
         if task is None:
             if self._limiter is None:
-                self._limiter = CapacityLimiter(_THREADS)
+                self._limiter = CapacityLimiter(MAX_CALLS)
             attempt = functools.partial(_attempt, call)
             task = asyncio.ensure_future(to_thread.run_sync(attempt, limiter=self._limiter))
             self._running[key] = task
