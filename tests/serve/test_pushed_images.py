@@ -150,8 +150,12 @@ def test_a_rebuilt_store_serves_what_was_pushed(
     push(api, local, "acme/app", CHART, "chart")
     push(api, local, "acme/app", bill)
     push(api, local, "acme/app", INDEX, "1.0")
+    waiting = put_blob(local, "acme/app", b"a blob without a manifest")
+    assert api("DELETE", f"/v2/acme/app/manifests/{OTHER.digest}").status == 202
     report = client.store.rebuild()
     assert (report.lost, report.names) == ((), 5)
+    assert api("HEAD", f"/v2/acme/app/blobs/{waiting}").status == 200
+    assert api("HEAD", f"/v2/acme/app/manifests/{OTHER.digest}").status == 404
     for reference in ("chart", "1.0", bill.digest, IMAGE.digest):
         assert api("HEAD", f"/v2/acme/app/manifests/{reference}").status == 200
     found: dict[str, Any] = json.loads(api("GET", f"/v2/acme/app/referrers/{IMAGE.digest}").body)

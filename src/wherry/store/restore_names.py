@@ -41,7 +41,8 @@ class LostNames(Record):
 def put_names(connection: sqlite3.Connection, root: Directory, old: str) -> list[str]:
     """Insert the names of the copy, and those that only the old database has.
 
-    The copy may be outdated. Where the two differ, an undamaged database is right.
+    The copy may be outdated. Where the two differ, an undamaged database is right. What the
+    server was sent comes from the old database alone, as far as it can be read.
 
     Returns:
         The damaged rows of the copy, as text.
@@ -57,6 +58,7 @@ def put_names(connection: sqlite3.Connection, root: Directory, old: str) -> list
         with contextlib.closing(db):
             preferred = "REPLACE" if _is_whole(db) else "IGNORE"
             _put(connection, preferred, _known(db))
+            _put_pushed(connection, db)
     return damaged
 
 
@@ -109,6 +111,13 @@ def _put(connection: sqlite3.Connection, otherwise: str, names: Iterable[SavedNa
             for each in names
         ),
     )
+
+
+def _put_pushed(connection: sqlite3.Connection, db: Database) -> None:
+    """Insert the rows of repositories, as far as they can be read."""
+    with contextlib.suppress(StoreError), db.read() as old:
+        rows = old.execute("SELECT repository, digest, present, added FROM repository_blobs")
+        connection.executemany("INSERT OR IGNORE INTO repository_blobs VALUES (?, ?, ?, ?)", rows)
 
 
 def _copied(root: Directory, damaged: list[str]) -> Iterator[SavedName]:
