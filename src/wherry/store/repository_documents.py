@@ -99,15 +99,19 @@ def is_known(connection: sqlite3.Connection, repository: str) -> bool:
     return row is not None
 
 
-def referrers(
-    connection: sqlite3.Connection, repository: str, subject: Digest, *, after: str = ""
-) -> Iterator[StoredDocument]:
-    """Yield the documents of a repository that refer to a subject, ordered by their digests."""
-    for digest in subjects.find(connection, subject):
-        if digest > after:
-            found = _find_digest(connection, repository, digest)
-            if found is not None:
-                yield found
+def first_referrers(
+    connection: sqlite3.Connection, names: Sequence[str], subject: Digest
+) -> list[StoredDocument]:
+    """Return the documents that refer to a subject, in the first repository that has any.
+
+    They are ordered by their digests.
+    """
+    digests = subjects.find(connection, subject)
+    for name in names if digests else ():
+        found = [_find_digest(connection, name, digest) for digest in digests]
+        if any(found):
+            return [each for each in found if each is not None]
+    return []
 
 
 def repositories(connection: sqlite3.Connection) -> Iterator[str]:
