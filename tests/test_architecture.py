@@ -33,6 +33,7 @@ ARROWS = {
     "transfer": CORE | {"transfer"},
     "ops": CORE | SIBLINGS | {"transfer", "ops"},
     "serve": CORE | SIBLINGS | {"transfer", "ops", "serve"},
+    "sync": CORE | SIBLINGS | {"transfer", "ops", "sync"},
     # The public modules.
     "config": PURE,
     "parameters": PURE,
@@ -44,7 +45,7 @@ ARROWS = {
     "plan": CORE | {"transfer", "ops"},
     "client_calls": CORE
     | {"_context", "_values", "config", "image", "image_store", "ops", "plan"}
-    | {"client_calls", "registry", "serve"},
+    | {"client_calls", "registry", "serve", "sync"},
     "client": CORE | {"_context", "client_calls", "config", "parameters"},
     "cli": CORE | {"cli", "client", "image_store", "config", "ops"},
     "testing": CORE | {"testing"},
