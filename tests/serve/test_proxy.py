@@ -351,7 +351,7 @@ def test_tags_are_revalidated_after_their_time(upstream: FakeRegistry, serving: 
 
 @pytest.mark.parametrize("status", [500, 503, 429, None])
 def test_tags_are_stale_while_the_registry_is_away(
-    upstream: FakeRegistry, status: int | None, serving: Serve
+    upstream: FakeRegistry, status: int | None, serving: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(ttl=0) as url:
         pull(url, BIG, "1")
@@ -362,6 +362,7 @@ def test_tags_are_stale_while_the_registry_is_away(
         found = ask(url, "acme/app/manifests/1")
         assert (found.status, found.body) == (200, BIG.manifest.data)
         assert found.text("Warning").startswith("110 ")
+        assert "what the store has is served meanwhile" in caplog.text
         assert ask(url, blob()).body == CONTENT
         assert b'"1"' in ask(url, "acme/app/tags/list").body
         found = ask(url, f"acme/app/manifests/{BIG.digest}")

@@ -19,6 +19,7 @@ from wherry.errors import NotFound, WherryError
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import Index, Manifest
 from wherry.serve.proxy.download import Download
+from wherry.serve.proxy.failures import is_worth_warning
 from wherry.transfer.resume import resuming_blob
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Downloads:
         name_images: Is told a repository and a blob that has arrived.
         policy: When to retry.
         jobs: The number of blobs that are fetched at the same time.
+        warn: Is told of downloads that fail.
         cancel: Ends all downloads.
     """
 
@@ -57,6 +59,7 @@ class Downloads:
         name_images: Callable[[str, Digest], None],
         policy: RetryPolicy,
         jobs: int,
+        warn: Callable[[str], None],
         cancel: CancelToken,
     ) -> None:
         self._store = store
@@ -64,6 +67,7 @@ class Downloads:
         self._name_images = name_images
         self._policy = policy
         self._slots = threading.BoundedSemaphore(jobs)
+        self._warn = warn
         self._cancel = cancel
         self._running: dict[Digest, Download] = {}
         self._threads: set[threading.Thread] = set()
@@ -101,6 +105,8 @@ class Downloads:
                 self._fetch(download, repository, source)
         except WherryError as failure:
             error = failure
+            if is_worth_warning(error):
+                self._warn(f"{repository}: blob {download.digest}: {error}")
         except Exception:
             logging.getLogger("wherry").exception("a download failed")
             error = WherryError("the download failed")

@@ -10,6 +10,7 @@ from wherry.errors import (
     IntegrityError,
     InvalidDocument,
     NetworkError,
+    NotFound,
     RateLimited,
     RegistryError,
     StoreError,
@@ -28,6 +29,11 @@ def is_away(error: WherryError) -> bool:
     if isinstance(error, RegistryError):
         return error.status >= _SERVER_ERROR
     return isinstance(error, NetworkError | RateLimited)
+
+
+def is_worth_warning(error: WherryError) -> bool:
+    """Tell whether the operator of the server should know of a failure."""
+    return not isinstance(error, NotFound | Cancelled)
 
 
 def answer_to(error: WherryError, domain: str) -> Exception:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wherry.serve.proxy.download import Download
 
 HELD = 64 * 1024  # bytes that a client gets only after the digest was verified
-_CHUNK = 512 * 1024  # bytes that are read at a time
+_CHUNK = 128 * 1024  # bytes that are read at a time; hundreds of clients may follow
 
 
 class WrongContent(ConnectionAbortedError):

@@ -44,6 +44,7 @@ class ManifestCache:
         open_repository: Opens a repository of another registry.
         name_images: Is told a repository and a document that was stored.
         ttl_seconds: How long a tag is served without asking its registry.
+        warn: Is told of registries that do not answer.
         cancel: Ends the calls.
     """
 
@@ -53,6 +54,7 @@ class ManifestCache:
         open_repository: OpenRepository,
         name_images: Callable[[str, Digest], None],
         ttl_seconds: float,
+        warn: Callable[[str], None],
         cancel: CancelToken,
     ) -> None:
         self._store = store
@@ -60,6 +62,7 @@ class ManifestCache:
         self._open = open_repository
         self._name_images = name_images
         self._ttl_seconds = ttl_seconds
+        self._warn = warn
         self._cancel = cancel
         self._away_until: dict[str, float] = {}  # by domain, on the monotonic clock
 
@@ -105,6 +108,7 @@ class ManifestCache:
         except WherryError as error:
             if fallback is None or not is_away(error):
                 raise
+            self._warn(f"{error}; what the store has is served meanwhile")
             self._away_until[name.domain] = time.monotonic() + self._ttl_seconds
             return fallback.replace(is_stale=True)
 

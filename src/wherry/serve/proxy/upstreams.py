@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import logging
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from anyio import CapacityLimiter, to_thread
 from starlette.responses import Response
 
 from wherry.content.cancel import CancelToken
-from wherry.errors import NotFound, WherryError
+from wherry.errors import NotFound, StoreError, WherryError
 from wherry.model.reference import Reference
 from wherry.serve.answers import ApiError
 from wherry.serve.blob_response import blob_headers, parse_range, stored_blob
 from wherry.serve.proxy.downloads import Downloads
-from wherry.serve.proxy.failures import answer_to, is_away
+from wherry.serve.proxy.failures import answer_to, is_away, is_worth_warning
 from wherry.serve.proxy.follow import HELD, FollowingResponse
 from wherry.serve.proxy.image_naming import ImageNaming
 from wherry.serve.proxy.manifest_cache import ManifestCache
+from wherry.serve.proxy.shared_calls import SharedCalls
 from wherry.serve.proxy.upstream_repository import ATTEMPTS, PromptPolicy, UpstreamRepository
 from wherry.serve.route import checked_tag, parse_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from starlette.requests import Request
 
@@ -40,10 +39,7 @@ if TYPE_CHECKING:
     from wherry.serve.repository_names import Repository
     from wherry.store import LocalStore
 
-T = TypeVar("T")
-
 TTL_SECONDS = 60.0
-MAX_CALLS = 64  # requests for documents at the same time
 _PATIENCE = 30.0  # seconds of all pauses for one blob together
 _STALE = '110 - "Response is Stale"'  # RFC 7234, "Warning"
 
@@ -73,15 +69,16 @@ class Upstreams:
         self._store = store
         self._session = session
         self._addresses = dict(addresses)
-        self._warn = logging.getLogger("wherry").warning
         self._cancel = CancelToken()
-        naming = ImageNaming(store, host, self._warn, self._cancel)
+        naming = ImageNaming(store, host, _warn, self._cancel)
         self._manifests = ManifestCache(
-            store, self._open, naming.name_above, ttl_seconds, self._cancel
+            store, self._open, naming.name_above, ttl_seconds, _warn, self._cancel
         )
         policy = PromptPolicy(**session.policy.replace(patience=_PATIENCE).__dict__)
-        self._downloads = Downloads(store, naming.name_above, policy, session.jobs, self._cancel)
-        self._calls = _SharedCalls()
+        self._downloads = Downloads(
+            store, naming.name_above, policy, session.jobs, _warn, self._cancel
+        )
+        self._calls = SharedCalls()
 
     def has(self, domain: str) -> bool:
         """Tell whether a registry is fetched from."""
@@ -140,9 +137,9 @@ class Upstreams:
         self, repository: Repository, subject: Digest, artifact_type: str
     ) -> list[Descriptor]:
         """Return the referrers of a manifest, of one type or of any."""
-        source = self._open(Reference(repository.domain, repository.path))
-        find = functools.partial(source.referrers, subject, artifact_type)
         with _translated(repository.domain):
+            source = self._open(Reference(repository.domain, repository.path))
+            find = functools.partial(source.referrers, subject, artifact_type)
             try:
                 return await self._calls.run(
                     ("referrers", repository.name, subject, artifact_type), find
@@ -191,7 +188,8 @@ class Upstreams:
             is_stored = self._store.holds(digest)
             if (is_stored or is_coming) and not names.has(repository.name, digest):
                 self._open(_reference(repository, str(digest))).stat_blob(digest)
-                names.add_blob(repository.name, digest)
+                with contextlib.suppress(StoreError):  # it is asked again then
+                    names.add_blob(repository.name, digest)
             return self._store.size(digest) if is_stored else None
 
         return await self._calls.run(("blob", repository.name, digest, is_coming), locate)
@@ -246,7 +244,7 @@ class Upstreams:
             self._endpoints(reference),
             reference,
             self._cancel,
-            warn=self._warn,
+            warn=_warn,
             policy=PromptPolicy(**self._session.policy.replace(attempts=attempts).__dict__),
         )
 
@@ -254,45 +252,10 @@ class Upstreams:
         address = self._addresses[reference.domain]
         hosts = self._session.hosts
         if address is None:
-            return hosts.endpoints(reference, warn=self._warn)
+            return hosts.endpoints(reference, warn=_warn)
         path = f"{address.prefix}/{reference.path}" if address.prefix else reference.path
         found = hosts.host(address.host)
         return (found.replace(path=path, schemes=(address.scheme,), own=False),)
-
-
-class _SharedCalls:
-    """Runs blocking calls in threads; equal calls at the same time run once."""
-
-    def __init__(self) -> None:
-        self._running: dict[Hashable, asyncio.Task[Any]] = {}
-        self._limiter: CapacityLimiter | None = None
-
-    async def run(self, key: Hashable, call: Callable[[], T]) -> T:
-        """Return what a call returns. ``key`` tells which calls are equal."""
-        task = self._running.get(key)
-        if task is None:
-            if self._limiter is None:
-                self._limiter = CapacityLimiter(MAX_CALLS)
-            attempt = functools.partial(_attempt, call)
-            task = asyncio.ensure_future(to_thread.run_sync(attempt, limiter=self._limiter))
-            self._running[key] = task
-            task.add_done_callback(lambda _: self._running.pop(key))
-        value, error = await asyncio.shield(task)
-        if error is None:
-            result: T = value
-            return result
-        try:
-            raise error
-        finally:
-            del error, task  # else they and this frame would keep each other, and the request
-
-
-def _attempt(call: Callable[[], T]) -> tuple[T | None, WherryError | None]:
-    """Return what a call returns, or its error."""
-    try:
-        return call(), None
-    except WherryError as error:
-        return None, error.with_traceback(None)
 
 
 @contextlib.contextmanager
@@ -301,7 +264,15 @@ def _translated(domain: str) -> Iterator[None]:
     try:
         yield
     except WherryError as error:
+        if is_worth_warning(error):
+            _warn(f"{domain}: {error}")
         raise answer_to(error, domain) from error
+
+
+def _warn(message: str) -> None:
+    """Tell the operator of the server."""
+    text = "".join(each if each.isprintable() else " " for each in message)
+    logging.getLogger("wherry").warning("%s", text)
 
 
 def _reference(repository: Repository, text: str) -> Reference:
