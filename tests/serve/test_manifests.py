@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import wherry
 from pushes import HOST, push, put_blob, put_blobs, put_manifest
 from wherry.model.digest import Digest
 from wherry.model.mediatype import DOCKER_MANIFEST
 from wherry.model.reference import Reference
-from wherry.testing import BuiltImage, BuiltIndex, build_image, build_index, tar_layer
+from wherry.testing import (
+    BuiltImage,
+    BuiltIndex,
+    build_image,
+    build_index,
+    build_schema1,
+    make_key,
+    tar_layer,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -19,6 +28,7 @@ if TYPE_CHECKING:
 
     from asgi_client import AsgiClient
     from wherry.store import LocalStore
+    from wherry.testing import FakeRegistry
 
 IMAGE = build_image([tar_layer({"a": b"1"}), tar_layer({"b": b"2"})])
 OTHER = build_image([tar_layer({"a": b"2"})])
@@ -167,6 +177,26 @@ def test_pulled_images_are_served_under_all_their_paths(api: AsgiClient, local: 
     assert api("HEAD", "/v2/alpine/manifests/3.20?ns=docker.io").status == 200
     assert api("HEAD", "/v2/acme/app/manifests/1.0?ns=docker.io").status == 404
     assert api("HEAD", "/v2/alpine/manifests/3.20?ns=%2F").status == 400
+
+
+def test_a_pulled_schema1_manifest_is_served_as_it_was_signed(
+    api: AsgiClient, local: LocalStore, fake: FakeRegistry
+) -> None:
+    old = build_schema1([tar_layer({"a": b"1"})], keys=[("ES256", make_key("ES256"))])
+    for layer in old.layers:
+        fake.add_blob(layer)
+    raw, media_type = old.manifest.data, old.manifest.media_type
+    fake.add_manifest("team/app", raw, media_type, "1.0", digest=old.digest)
+    with wherry.Client(store=local.path) as client:
+        client.pull(f"{fake.host}/team/app:1.0")
+    path = f"/v2/{fake.host.replace(':', '_')}/team/app/manifests"
+    for reference in ("1.0", old.digest):
+        answer = api("GET", f"{path}/{reference}")
+        assert answer.body == raw
+        assert answer.headers["docker-content-digest"] == old.digest
+        assert answer.headers["content-type"] == media_type
+        length = api("HEAD", f"{path}/{reference}").headers["content-length"]
+        assert length == str(len(raw))
 
 
 def test_only_own_repositories_are_written(api: AsgiClient, local: LocalStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
 import threading
 import time
@@ -388,6 +389,14 @@ def test_tags_of_a_registry_are_listed(upstream: FakeRegistry, url: str) -> None
     upstream.add_image("acme/app", BIG, "2")
     assert ask(url, "acme/app/tags/list").body == b'{"name":"acme/app","tags":["1","2"]}'
     assert ask(url, "acme/none/tags/list").status == 404
+
+
+def test_tags_of_an_own_repository_come_from_the_store_alone(tmp_path: Path, url: str) -> None:
+    with wherry.Client(store=tmp_path / "store") as client:
+        name = f"127.0.0.1:{urlsplit(url).port}/acme/app:0"
+        client.import_(io.BytesIO(tar_layer({"a": b"1"})), name)
+    assert ask(url, "acme/app/tags/list").body == b'{"name":"acme/app","tags":["0"]}'
+    assert ask(url, "acme/app/tags/list?last=0").body == b'{"name":"acme/app","tags":[]}'
 
 
 def test_referrers_come_from_the_registry(tmp_path: Path, serve_store: Serve) -> None:

@@ -46,6 +46,14 @@ class Context:
             return (in_namespace(self.name, self.namespace, path),)
         return candidates(self.name, path)
 
+    def sources(self, path: str) -> tuple[list[Repository], list[Repository]]:
+        """Return the repositories for a path: those of the store, and those to fetch from."""
+        found: tuple[list[Repository], list[Repository]] = ([], [])
+        for place in self.repositories(path):
+            is_remote = self.upstreams is not None and self.upstreams.has(place.domain)
+            found[is_remote].append(place)
+        return found
+
     def own(self, path: str) -> Repository:
         """Return the repository that a push to a path goes to; raises `ApiError`."""
         if self.read_only:

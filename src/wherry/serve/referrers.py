@@ -41,15 +41,10 @@ async def get(request: Request, route: Route, context: Context) -> Response:
     """
     page, subject = Page.of(request), route.digest
     wanted = request.query_params.get("artifactType", "")
-    upstreams = context.upstreams
-    local: list[Repository] = []
-    remote: list[Repository] = []
-    for place in context.repositories(route.repository):
-        is_remote = upstreams is not None and upstreams.has(place.domain)
-        (remote if is_remote else local).append(place)
+    local, remote = context.sources(route.repository)
     found = await run_in_threadpool(_stored, context, local, subject, page, wanted)
-    if found is None and upstreams is not None and remote:
-        fetched = await upstreams.referrers(remote[0], subject, wanted)
+    if found is None and context.upstreams is not None and remote:
+        fetched = await context.upstreams.referrers(remote[0], subject, wanted)
         found = _fitting(sorted(fetched, key=lambda entry: entry.digest), page)
     entries, last = found or ([], "")
     headers = {"oci-filters-applied": "artifactType"} if wanted else {}

@@ -36,36 +36,37 @@ async def get(request: Request, route: Route, context: Context) -> Response:
 
 
 async def _tags(request: Request, route: Route, context: Context, page: Page) -> list[str] | None:
-    """Return the tags of a page and the one after it; None if no repository is known."""
-    names, is_known = [], False
-    for place in context.repositories(route.repository):
-        if context.upstreams is None or not context.upstreams.has(place.domain):
-            names.append(place.name)
-            continue
-        found = await run_in_threadpool(tags_after, context, names, page.last, page.size + 1)
-        if found:
-            return found
-        is_known |= found is not None
-        names = []
-        fetched = await context.upstreams.tags(request, place)
+    """Return the tags of a page and the one after it; None if no repository is known.
+
+    The first repository of the store that has tags answers, or else the registry that the
+    server fetches from.
+    """
+    local, remote = context.sources(route.repository)
+    names = [place.name for place in local]
+    found = await run_in_threadpool(_stored, context, names, page)
+    if found is not None:
+        return found
+    if context.upstreams is not None and remote:
+        fetched = await context.upstreams.tags(request, remote[0])
         if fetched is not None:
             return sorted(tag for tag in fetched if tag > page.last)
-    found = await run_in_threadpool(tags_after, context, names, page.last, page.size + 1)
-    return [] if found is None and is_known else found
+    return [] if await run_in_threadpool(_are_known, context, names) else None
 
 
-def tags_after(
-    context: Context, repositories: Sequence[str], last: str, most: int
-) -> list[str] | None:
-    """Return tags after ``last`` of the first repository that has tags.
-
-    Returns:
-        None if no repository is known.
-    """
+def _stored(context: Context, names: Sequence[str], page: Page) -> list[str] | None:
+    """Return tags of the store, or None if no repository has any."""
+    most = page.size + 1
     return context.store.ask(
-        lambda rows: repository_documents.first_tags(rows, repositories, after=last, most=most),
-        None,
+        lambda rows: repository_documents.first_tags(rows, names, after=page.last, most=most), None
     )
+
+
+def _are_known(context: Context, names: Sequence[str]) -> bool:
+    unknown: list[bool] = []
+    known = context.store.ask(
+        lambda rows: [repository_documents.is_known(rows, name) for name in names], unknown
+    )
+    return any(known)
 
 
 HANDLERS = {"tags": {"GET": get, "HEAD": get}}

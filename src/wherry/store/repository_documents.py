@@ -81,11 +81,11 @@ def tags(
 def first_tags(
     connection: sqlite3.Connection, repositories: Sequence[str], *, after: str, most: int
 ) -> list[str] | None:
-    """Return tags of the first repository that has any; None if no repository is known."""
+    """Return tags of the first repository that has any, or None."""
     for each in repositories:
         if tags(connection, each, most=1):
             return tags(connection, each, after=after, most=most)
-    return [] if any(is_known(connection, each) for each in repositories) else None
+    return None
 
 
 def is_known(connection: sqlite3.Connection, repository: str) -> bool:
