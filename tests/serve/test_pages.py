@@ -18,7 +18,7 @@ from wherry.model.reference import Reference
 from wherry.serve.app import create_app
 from wherry.serve.context import Context
 from wherry.serve.pages.image_view import instruction
-from wherry.serve.pages.pull_commands import Place, path_of, pull_commands
+from wherry.serve.pages.pull_commands import Place, pull_commands
 from wherry.store import LocalStore, cached, refs
 from wherry.testing import Piece, build_image, build_index, document, sha256, tar_layer
 
@@ -312,16 +312,19 @@ class TestHostile:
     ("name", "path"),
     [
         ("localhost:5000/acme/app", "acme/app"),
-        ("127.0.0.1:5000/acme/app", "127.0.0.1_5000/acme/app"),
-        ("[::1]:5000/acme/app", "acme/app"),
-        ("[::1]:5001/acme/app", None),
         ("docker.io/library/alpine", "docker.io/library/alpine"),
         ("registry:5000/a", "registry_5000/a"),
-        ("ghcr.io/a/b", "ghcr.io/a/b"),
     ],
 )
-def test_the_path_of_a_name(name: str, path: str | None) -> None:
-    assert path_of(HOST, Reference.parse(f"{name}:1")) == path
+def test_commands_have_the_path_of_the_server(name: str, path: str) -> None:
+    place, reference = Place(HOST, is_secure=False), Reference.parse(f"{name}:1")
+    found = dict(pull_commands(place, HOST, reference, artifact=False))
+    assert found["docker"] == f"docker pull {HOST}/{path}:1"
+
+
+def test_a_name_without_a_path_has_no_commands() -> None:
+    place, reference = Place(HOST, is_secure=False), Reference.parse("[::1]:5001/a:1")
+    assert pull_commands(place, HOST, reference, artifact=False) == []
 
 
 def test_commands_for_plain_http_and_tls() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
-from wherry.model.reference import is_domain, is_path
-from wherry.serve.repository_names import candidates
+from wherry.model.reference import is_domain
+from wherry.serve.repository_names import served_path
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -40,21 +40,6 @@ class Place(NamedTuple):
         return self.host.startswith(_LOOPBACK)
 
 
-def path_of(name: str, reference: Reference) -> str | None:
-    """Return the path by which the server called ``name`` serves a name of the store.
-
-    Another registry's host comes first in the path, so that no repository of the server itself
-    can hide it. None means that no path leads there.
-    """
-    host = reference.domain.replace(":", "_")
-    paths = [reference.path, f"{host}/{reference.path}"]
-    for path in paths if reference.domain == name else reversed(paths):
-        places = candidates(name, path) if is_path(path) else ()
-        if any((each.domain, each.path) == (reference.domain, reference.path) for each in places):
-            return path
-    return None
-
-
 def pull_commands(
     place: Place, name: str, reference: Reference, *, artifact: bool
 ) -> list[tuple[str, str]]:
@@ -62,7 +47,7 @@ def pull_commands(
 
     Engines pull only images. The list is empty if the server cannot serve the name.
     """
-    path = path_of(name, reference)
+    path = served_path(name, reference.domain, reference.path)
     if path is None:
         return []
     address = f"{place.host}/{path}{_ending(reference)}"
