@@ -91,7 +91,7 @@ def command(ctx: click.Context, /, access_log: Path | None, **options: Any) -> N
         try:
             client.serve(
                 **options,
-                on_ready=lambda url: _announce(store, url, *protection),
+                on_ready=lambda url: announce(store, url, *protection),
                 on_access=write,
                 cancel=token,
             )
@@ -115,7 +115,8 @@ def _access_lines(path: Path | None, *, verbose: bool) -> Iterator[Callable[[str
         yield write
 
 
-def _announce(store: Store, url: str, users: Path | None, tls: tuple[Path, Path] | None) -> None:
+def announce(store: Store, url: str, users: Path | None, tls: tuple[Path, Path] | None) -> None:
+    """Write that the server runs, and what is not protected."""
     from wherry.image_store import local_store
     from wherry.ops.listing import Filters, list_lines
 

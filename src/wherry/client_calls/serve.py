@@ -59,29 +59,29 @@ class ServeCalls(ClientCalls):
         Raises:
             WherryError: The address is in use, a file cannot be used, or the extra is missing.
         """
+        from wherry.image_store import local_store
+
         with _extra():
             from wherry.serve import server
             from wherry.serve.listener import parse
             from wherry.serve.registry import Registry, RegistryOptions
             from wherry.serve.tls import TlsFiles
 
-        options = RegistryOptions(
-            name=name,
-            read_only=read_only,
-            proxies=proxies,
-            proxy_ttl=proxy_ttl,
-            users=None if htpasswd is None else Path(htpasswd),
-            has_pages=ui,
-            log=on_access,
-        )
-        from wherry.image_store import local_store
-
-        local, host = local_store(self._context.store), host_platform()
-        files = None if tls is None else TlsFiles(*map(Path, tls))
-        bound = server.Binding(parse(listen), files)
-        registry = Registry(local, host, self._context.session, options)
+            options = RegistryOptions(
+                name=name,
+                read_only=read_only,
+                proxies=proxies,
+                proxy_ttl=proxy_ttl,
+                users=None if htpasswd is None else Path(htpasswd),
+                has_pages=ui,
+                log=on_access,
+            )
+            files = None if tls is None else TlsFiles(*map(Path, tls))
+            binding = server.Binding(parse(listen), files)
+            local, session = local_store(self._context.store), self._context.session
+            registry = Registry(local, host_platform(), session, options)
         with contextlib.closing(registry):
-            server.run(registry, bound, on_ready or _ignore, self._context.token(cancel))
+            server.run(registry, binding, on_ready or _ignore, self._context.token(cancel))
 
 
 def _ignore(_url: str) -> None:
@@ -95,4 +95,5 @@ def _extra() -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         hint = "install it with the others: pip install 'wherry[serve]'"
-        raise wherry.WherryError(f"serve needs the package {error.name}", hint=hint) from None
+        package = (error.name or "").partition(".")[0]
+        raise wherry.WherryError(f"serve needs the package {package}", hint=hint) from None

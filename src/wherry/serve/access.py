@@ -8,9 +8,11 @@ import binascii
 from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter, to_thread
+from starlette.requests import Request
 
 from wherry.serve.answers import ApiError
 from wherry.serve.observe import USER
+from wherry.serve.request_body import drain
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -50,6 +52,7 @@ class BasicAccess:
         try:
             scope[USER] = await self._user(scope)
         except ApiError as error:
+            await drain(Request(scope, receive))
             await error.response()(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -91,6 +94,7 @@ class NoForeignPages:
         """Handle a request."""
         app = self._app
         if scope["method"] not in _READS and any(key == b"origin" for key, _ in scope["headers"]):
+            await drain(Request(scope, receive))
             app = ApiError("DENIED", "web pages cannot change anything here").response()
         await app(scope, receive, send)
 

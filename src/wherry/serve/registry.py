@@ -10,6 +10,7 @@ from wherry.model.reference import is_domain
 from wherry.serve.context import Context
 from wherry.serve.guarded_app import Guards, create_guarded_app
 from wherry.serve.proxy.addresses import parse_all
+from wherry.serve.stalled import STALL_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,15 +25,20 @@ if TYPE_CHECKING:
 
 
 class RegistryOptions(NamedTuple):
-    """Options of a registry; see `wherry.Client.serve`."""
+    """Options of a registry; see `wherry.Client.serve`.
 
-    name: str | None
-    read_only: bool
-    proxies: Sequence[str]
-    proxy_ttl: float
-    users: Path | None
-    has_pages: bool
-    log: Callable[[str], None] | None
+    Attributes:
+        stall_seconds: How long the server waits for the next byte of a body.
+    """
+
+    name: str | None = None
+    read_only: bool = False
+    proxies: Sequence[str] = ()
+    proxy_ttl: float = 60.0
+    users: Path | None = None
+    has_pages: bool = True
+    log: Callable[[str], None] | None = None
+    stall_seconds: float = STALL_SECONDS
 
 
 class Registry:
@@ -62,7 +68,7 @@ class Registry:
         self._addresses = parse_all(options.proxies)
         if options.name is not None:
             _check_name(options.name)
-        self._guards = Guards(log=options.log)
+        self._guards = Guards(log=options.log, stall_seconds=options.stall_seconds)
         if options.users is not None:
             from wherry.serve.htpasswd import Htpasswd
 

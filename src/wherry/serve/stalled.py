@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 STALL_SECONDS = 60.0
+_DISCONNECT: Message = {"type": "http.disconnect"}
 
 
 class StallGuard:
@@ -25,16 +26,16 @@ class StallGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
-        more = True
+        more, gone = True, False
 
         async def guarded() -> Message:
-            nonlocal more
+            nonlocal more, gone
             if not more:  # the application waits for the client to disconnect
-                return await receive()
+                return _DISCONNECT if gone else await receive()
             try:
                 message = await asyncio.wait_for(receive(), self._seconds)
             except TimeoutError:
-                message = {"type": "http.disconnect"}
+                gone, message = True, _DISCONNECT
             more = message.get("more_body", False)
             return message
 
