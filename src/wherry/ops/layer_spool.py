@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -48,28 +49,22 @@ def spooled_layers(
         cancel: Stops the downloads.
     """
     unique = {layer.digest: layer for layer in layers}
-    with contextlib.ExitStack() as opened:
-        files = {
-            digest: GrowingFile(
-                opened.enter_context(tempfile.TemporaryFile(dir=directory)).fileno()
-            )
-            for digest in unique
-        }
-        sink = _SpoolSink(files)
-        mover = BlobMover(source, sink, options, progress, unique.values())
-        for layer in unique.values():
-            progress.report_queued(layer)
-        tasks = [functools.partial(_fetch, mover, layer, progress) for layer in unique.values()]
+    files: dict[Digest, GrowingFile] = {digest: _SpoolFile(directory) for digest in unique}
+    sink = _SpoolSink(files)
+    mover = BlobMover(source, sink, options, progress, unique.values())
+    for layer in unique.values():
+        progress.report_queued(layer)
+    tasks = [functools.partial(_fetch, mover, layer, progress) for layer in unique.values()]
 
-        def fetch_all(token: CancelToken) -> None:
-            try:
-                run_tasks(None, tasks, jobs=options.jobs, cancel=token)
-            finally:
-                for file in files.values():
-                    sink.poison_unfinished(file)
+    def fetch_all(token: CancelToken) -> None:
+        try:
+            run_tasks(None, tasks, jobs=options.jobs, cancel=token)
+        finally:
+            for file in files.values():
+                sink.poison_unfinished(file)
 
-        with in_background(cancel, fetch_all) as finished:
-            yield LayerSpool(files, finished)
+    with in_background(cancel, fetch_all) as finished:
+        yield LayerSpool(files, finished)
 
 
 def _fetch(
@@ -81,6 +76,23 @@ def _fetch(
     except IntegrityError as error:
         raise error.within(layer_name(layer.digest)) from error.__cause__
     progress.complete(layer, receipt)
+
+
+class _SpoolFile(GrowingFile):
+    """A temporary file without a name.
+
+    It is closed with the last reference, since a thread that did not stop in time may still
+    write to it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            descriptor = os.dup(file.fileno())
+        super().__init__(descriptor)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(AttributeError, OSError):  # it could not be opened, or closed
+            os.close(self._descriptor)
 
 
 class LayerSpool:
