@@ -21,6 +21,7 @@ from wherry.testing import (
     Chunked,
     Corrupt,
     Cut,
+    Delay,
     FakeRegistry,
     Fault,
     FixedReply,
@@ -28,6 +29,8 @@ from wherry.testing import (
     Stall,
     build_image,
     build_index,
+    build_schema1,
+    make_key,
     pseudo_random_files,
     refused_port,
     sha256,
@@ -333,6 +336,16 @@ def test_two_servers_never_complete_wrong_content(
 # Tags
 
 
+def test_clients_that_ask_at_the_same_time_share_a_request(
+    upstream: FakeRegistry, url: str
+) -> None:
+    upstream.inject(Fault(Delay(0.2), path="/manifests/"))
+    with ThreadPoolExecutor(20) as pool:
+        found = list(pool.map(lambda _: ask(url, "acme/app/manifests/1").status, range(20)))
+    assert found == [200] * 20
+    assert count(upstream, "HEAD", "/manifests/") == count(upstream, "GET", "/manifests/") == 1
+
+
 def test_tags_are_revalidated_after_their_time(upstream: FakeRegistry, serving: Serve) -> None:
     newer = build_image([tar_layer({"a": b"newer"})])
     with serving() as url:
@@ -469,6 +482,17 @@ def test_a_document_of_an_unknown_format_passes(upstream: FakeRegistry, url: str
         assert (found.status, found.body, found.text("Content-Type")) == (200, raw, kind)
 
 
+def test_a_signed_schema1_manifest_passes(upstream: FakeRegistry, url: str) -> None:
+    old = build_schema1([BIG.layers[1].data], keys=[("ES256", make_key("ES256"))])
+    kind = old.manifest.media_type
+    upstream.add_manifest("acme/app", old.manifest.data, kind, "old", digest=old.digest)
+    for reference in ("old", old.digest):
+        found = ask(url, f"acme/app/manifests/{reference}")
+        assert (found.status, found.body) == (200, old.manifest.data)
+        assert found.text("Docker-Content-Digest") == old.digest
+        assert found.text("Content-Type") == kind
+
+
 def test_credentials_of_the_server_serve_its_clients(tmp_path: Path, serve_store: Serve) -> None:
     with FakeRegistry(users={"ann": "secret"}, tokens=True) as registry:
         registry.add_image("acme/app", BIG, "1")
@@ -478,6 +502,18 @@ def test_credentials_of_the_server_serve_its_clients(tmp_path: Path, serve_store
         path = f"{host.replace(':', '_')}/acme/app"
         with serve_store(tmp_path / "store", proxies=[host]) as url:
             pull(url, BIG, "1", path)
+
+
+def test_mirrors_of_the_server_are_used(
+    tmp_path: Path, upstream: FakeRegistry, serve_store: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "registries.conf"
+    mirror = f'location = "{urlsplit(upstream.url).netloc}"\ninsecure = true'
+    file.write_text(f'[[registry]]\nlocation = "reg.test"\n[[registry.mirror]]\n{mirror}\n')
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(file))
+    with serve_store(tmp_path / "store", proxies=["reg.test"]) as url:
+        pull(url, BIG, "1", "reg.test/acme/app")
+        assert "reg.test/acme/app:1" in until_named(tmp_path / "store", "reg.test/acme/app:1")
 
 
 # The store
