@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 import wherry
+from asgi_client import AsgiClient
 from pushes import HOST, push, put_blob, put_blobs, put_manifest
+from wherry.config import host_platform
 from wherry.model.digest import Digest
 from wherry.model.mediatype import DOCKER_MANIFEST
 from wherry.model.reference import Reference
+from wherry.serve.app import create_app
+from wherry.serve.byte_budget import ByteBudget
+from wherry.serve.context import Context
 from wherry.testing import (
     BuiltImage,
     BuiltIndex,
@@ -26,7 +31,6 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
 
-    from asgi_client import AsgiClient
     from wherry.store import LocalStore
     from wherry.testing import FakeRegistry
 
@@ -134,6 +138,20 @@ def test_a_manifest_over_4_mib_is_refused(api: AsgiClient, *, whole: bool) -> No
     body = b" " * (4 * 2**20 + 1)
     answer = api("PUT", f"{AT}/1.0", body if whole else [body[:99], body[99:]])
     assert (answer.status, answer.codes) == (413, ["MANIFEST_INVALID"])
+
+
+def test_manifests_of_all_clients_share_the_memory(local: LocalStore) -> None:
+    put_blobs(local, "acme/app", IMAGE)
+    budget = ByteBudget(len(IMAGE.manifest.data))
+    api = AsgiClient(create_app(Context(local, HOST, host_platform(), manifests=budget)))
+    for _ in range(2):
+        with budget.share() as other:
+            budget.take(1)
+            other.taken += 1
+            refused = put_manifest(api, "acme/app", IMAGE)
+            assert (refused.status, refused.codes) == (429, ["TOOMANYREQUESTS"])
+            assert refused.headers["retry-after"] == "1"
+        assert put_manifest(api, "acme/app", IMAGE).status == 201
 
 
 def test_a_manifest_of_almost_4_mib_is_taken(api: AsgiClient, local: LocalStore) -> None:

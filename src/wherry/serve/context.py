@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from wherry.serve.answers import ApiError
+from wherry.serve.byte_budget import ByteBudget
 from wherry.serve.document_cache import DocumentCache
 from wherry.serve.repository_names import Repository, candidates, in_namespace
 
@@ -29,6 +30,7 @@ class Context:
         namespace: The registry that the client of a request means (``?ns=``); empty if it does
             not say.
         documents: Manifests in memory.
+        manifests: The memory for manifests that are pushed.
     """
 
     store: LocalStore
@@ -39,6 +41,7 @@ class Context:
     upstreams: Upstreams | None = None
     namespace: str = ""
     documents: DocumentCache = field(default_factory=DocumentCache)
+    manifests: ByteBudget = field(default_factory=ByteBudget)
 
     def repositories(self, path: str) -> tuple[Repository, ...]:
         """Return the repositories that may answer for a path, the server's own first."""

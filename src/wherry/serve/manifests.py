@@ -94,15 +94,16 @@ async def put(request: Request, route: Route, context: Context) -> Response:
     listed = [checked_tag(each) for each in request.query_params.getlist("tag")]
     if len(listed) > MAX_TAGS:
         raise ApiError("TAG_INVALID", f"more than {MAX_TAGS} tags in one request", status=414)
-    raw = await read_body(request, MAX_DOCUMENT)
     media_type = request.headers.get("content-type", "")
 
-    def act() -> ManifestPush:
+    def act(raw: bytes) -> ManifestPush:
         pushed = read_push(raw, media_type, reference, listed, Conditions.of(request))
         push(context, place, pushed)
         return pushed
 
-    pushed = await run_in_threadpool(act)
+    with context.manifests.share() as share:
+        raw = await share.read(request.stream(), MAX_DOCUMENT)
+        pushed = await run_in_threadpool(act, raw)
     headers = {
         "location": f"/v2/{route.repository}/manifests/{pushed.digest}",
         "docker-content-digest": pushed.digest,
@@ -114,18 +115,6 @@ async def put(request: Request, route: Route, context: Context) -> Response:
     for tag in listed:
         response.headers.append("oci-tag", tag)
     return response
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """Read a body of at most ``limit`` bytes; raises `ApiError`."""
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            message = f"the manifest is larger than {limit:,} bytes"
-            raise ApiError("MANIFEST_INVALID", message, status=413)
-        parts.append(part)
-    return b"".join(parts)
 
 
 # Delete
