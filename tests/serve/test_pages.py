@@ -69,11 +69,11 @@ def add_names(local: LocalStore, names: list[str]) -> None:
 
 class TestRepositories:
     def test_an_empty_store_says_how_to_push(self, api: AsgiClient) -> None:
-        assert f"wherry copy alpine {HOST}/alpine" in show(api, "/").text
+        assert f"wherry push app:1 {HOST}/app:1" in show(api, "/").text
 
     def test_a_read_only_server_does_not(self, local: LocalStore) -> None:
         context = Context(local, HOST, host_platform(), read_only=True)
-        assert "copy" not in show(AsgiClient(create_app(context)), "/").text
+        assert "push" not in show(AsgiClient(create_app(context)), "/").text
 
     def test_its_own_come_first(self, api: AsgiClient, local: LocalStore) -> None:
         add_names(local, ["a.example/b:1", f"{HOST}/x/y:1", f"{HOST}/x/y:2", f"{HOST}/b:1"])
@@ -217,9 +217,11 @@ class TestImage:
         page = show(api, f"/image/{HOST}/a:1")
         assert "Referrers Type Digest Size example/sbom" in page.text
         assert f"/image/{HOST}/a@{digest}" in page.links
+        assert "Without a tag" not in show(api, f"/repository/{HOST}/a").text
         page = show(api, f"/image/{HOST}/a@{digest}")
         assert "an artifact of type example/sbom" in page.text
         assert "sbom.json text/x-sbom 5 B" in page.text
+        assert "example/sbom 7 B updated" in page.text
         assert f"wherry copy {HOST}/a@{digest} oci:a" in page.text
 
     def test_what_is_missing_or_damaged(self, api: AsgiClient, local: LocalStore) -> None:

@@ -29,10 +29,11 @@ WITH names (name, root, manifest, updated) AS (
     AND name NOT IN (SELECT name FROM refs)
 )
 """
-_FIELDS = "names.name, names.root, names.updated, images.platform, images.created, images.size"
+_FIELDS = "names.name, names.root, names.updated, images.platform, images.size"
 _ORDERS = {"updated": "names.updated DESC, names.name", "name": "names.name"}
 _CONTAINING = "WHERE :text = '' OR instr(substr(names.name, length(:first) + 1), :text)"
-# A name by digest is not listed if a tag of the repository leads to the same document.
+# A name by digest is not listed if a tag of the repository leads to the same document, or if the
+# document refers to a stored one, such as a signature.
 _UNTAGGED = """WHERE names.root NOT IN (
     WITH tagged (root) AS (
         SELECT root FROM refs WHERE name >= :tags AND name < :first
@@ -40,6 +41,9 @@ _UNTAGGED = """WHERE names.root NOT IN (
     )
     SELECT root FROM tagged
     UNION SELECT edges.child FROM tagged JOIN edges ON edges.parent = tagged.root
+) AND NOT EXISTS (
+    SELECT 1 FROM subjects JOIN documents ON documents.known_as = subjects.subject
+    WHERE subjects.document = names.root
 )"""
 
 
@@ -65,15 +69,13 @@ class NameRow(NamedTuple):
         root: The digest of the document that it stands for.
         updated: When it last changed, as a Unix time.
         platforms: The platforms of the stored images.
-        created: When the image was created, as its config states it.
-        size: Bytes of configs and layers, or None if they are not known.
+        size: Bytes of configs and layers, or of the blobs of an artifact; None if not known.
     """
 
     reference: Reference
     root: Digest
     updated: int
     platforms: tuple[str, ...]
-    created: str
     size: int | None
 
 
@@ -167,24 +169,32 @@ def _page(
 
 
 def _name_row(
-    connection: sqlite3.Connection, row: tuple[str, str, int, str | None, str | None, int | None]
+    connection: sqlite3.Connection, row: tuple[str, str, int, str | None, int | None]
 ) -> NameRow:
-    name, root, updated, platform, created, size = row
+    name, root, updated, platform, size = row
+    platforms = () if platform is None else (platform,)
     below = connection.execute(
-        "SELECT images.platform, images.size, images.created FROM documents"
+        "SELECT images.platform, images.size FROM documents"
         " JOIN edges ON edges.parent = documents.digest"
         " JOIN images ON images.manifest = edges.child WHERE documents.known_as = ?"
         " ORDER BY images.platform",
         (root,),
     ).fetchall()
     if below:
-        platforms = tuple(dict.fromkeys(each for each, _, _ in below))
-        size = sum(each for _, each, _ in below)
-        created = created or max(each for _, _, each in below)
-    else:
-        platforms = () if platform is None else (platform,)
-    reference = read_name(name)
-    return NameRow(reference, Digest.parse(root), updated, platforms, created or "", size)
+        platforms = tuple(dict.fromkeys(each for each, _ in below))
+        size = sum(each for _, each in below)
+    elif size is None:
+        size = _artifact_size(connection, root)
+    return NameRow(read_name(name), Digest.parse(root), updated, platforms, size)
+
+
+def _artifact_size(connection: sqlite3.Connection, root: str) -> int | None:
+    row = connection.execute(
+        "SELECT sum(blobs.size) FROM documents JOIN edges ON edges.parent = documents.digest"
+        " JOIN blobs ON blobs.digest = edges.child WHERE documents.known_as = ?",
+        (root,),
+    ).fetchone()
+    return None if row[0] is None else int(row[0])
 
 
 def _tag_range(repository: str) -> dict[str, str | int]:

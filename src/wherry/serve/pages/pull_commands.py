@@ -35,9 +35,9 @@ class Place(NamedTuple):
         return cls(host if is_domain(host) else context.name, request.url.scheme == "https")
 
     @property
-    def is_loopback(self) -> bool:
-        """Whether clients accept plain http here without an option."""
-        return self.host.startswith(_LOOPBACK)
+    def is_trusted(self) -> bool:
+        """Whether wherry asks it without an option."""
+        return self.is_secure or self.host.startswith(_LOOPBACK)
 
 
 def pull_commands(
@@ -54,7 +54,7 @@ def pull_commands(
     target = f"oci:{path.rpartition('/')[2]}" + (f":{reference.tag}" if reference.tag else "")
     plain = not place.is_secure
     words = {
-        "wherry": ["wherry", "pull", *_option("--insecure", plain and not place.is_loopback)],
+        "wherry": ["wherry", "pull", *_option("--insecure", not place.is_trusted)],
         "podman": ["podman", "pull", *_option("--tls-verify=false", plain)],
         "docker": ["docker", "pull"],
     }
