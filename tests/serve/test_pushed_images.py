@@ -121,7 +121,9 @@ def odd_images() -> dict[str, tuple[BuiltImage, list[bytes]]]:
     foreign = build_image([tar_layer({"f": b"1"})], layer_media_types=[FOREIGN])
     empty = build_image([])
     other = build_image([tar_layer({"x": b"1"})], config_extra={"rootfs": None})
+    large = build_image([], config_extra={"padding": "x" * (4 * 2**20)})
     return {
+        "large config": (large, [large.config.data]),
         "foreign": (foreign, [foreign.config.data]),
         "no layers": (empty, [empty.config.data]),
         "odd config": (other, [other.config.data, other.layers[0].data]),
@@ -189,6 +191,9 @@ def test_artifacts_are_listed_by_name(
     pieces = (CHART.manifest, CHART.config, *CHART.layers)
     assert chart.size == sum(len(piece.data) for piece in pieces)
     assert [each.type for each in client.store.artifacts("**/app")] == [SBOM]
+    client.store.remove(f"{HOST}/acme/app@{bill.digest}")
+    assert api("HEAD", f"/v2/acme/app/manifests/{bill.digest}").status == 404
+    assert not list(client.store.artifacts("**/app"))
 
 
 def test_the_command_lists_artifacts(api: AsgiClient, local: LocalStore) -> None:

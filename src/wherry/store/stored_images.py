@@ -9,6 +9,7 @@ from wherry.errors import IntegrityError, InvalidDocument, NotFound
 from wherry.model import mediatype
 from wherry.model.config import parse_config
 from wherry.model.manifest import Index, Manifest
+from wherry.model.strict_json import MAX_DOCUMENT
 from wherry.store.images import ImageRecord
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def required_blobs(document: Document) -> list[Digest]:
 
 
 def listed_digests(document: Manifest | Index) -> list[Digest]:
-    """Return all that a document lists, each once."""
+    """Return all that a document lists, each once; the config of a manifest is the first."""
     if isinstance(document, Index):
         listed = [entry.digest for entry in document.manifests]
     else:
@@ -61,6 +62,8 @@ def read_image(
         return None
     try:
         sizes = [size(blob) for blob in listed_digests(document)]
+        if sizes[0] > MAX_DOCUMENT:  # to read it would hash all of it
+            return None
         config = parse_config(read(document.config.digest))
         check_layer_count(config, len(document.layers))
     except (InvalidDocument, IntegrityError, NotFound):
