@@ -516,6 +516,22 @@ def test_mirrors_of_the_server_are_used(
         assert "reg.test/acme/app:1" in until_named(tmp_path / "store", "reg.test/acme/app:1")
 
 
+def test_a_server_that_is_its_own_mirror_does_not_wait_for_itself(
+    tmp_path: Path, upstream: FakeRegistry, serve_store: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the server's machine had the same registries.conf as its clients."""
+    file = tmp_path / "registries.conf"
+    monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(file))
+    with serve_store(tmp_path / "store", proxies=["reg.test"]) as url:
+        registry = f'location = "{urlsplit(upstream.url).netloc}"\ninsecure = true'
+        mirror = f'location = "{urlsplit(url).netloc}/reg.test"\ninsecure = true'
+        file.write_text(  # read at the first request
+            f'[[registry]]\nprefix = "reg.test"\n{registry}\n[[registry.mirror]]\n{mirror}\n'
+        )
+        pull(url, BIG, "1", "reg.test/acme/app")
+        assert ask(url, "reg.test/acme/app/tags/list").status == 200
+
+
 # The store
 
 

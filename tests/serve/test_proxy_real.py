@@ -45,7 +45,7 @@ def mirror(
         host = urlsplit(url).netloc
         (tmp_path / "registries.conf").write_text(
             f'[[registry]]\nlocation = "docker.io"\n'
-            f'[[registry.mirror]]\nlocation = "{host}"\ninsecure = true\n'
+            f'[[registry.mirror]]\nlocation = "{host}/docker.io"\ninsecure = true\n'
         )
         monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(tmp_path / "registries.conf"))
         yield url

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
@@ -19,7 +20,7 @@ from wherry.registry.status_errors import error_for_response
 from wherry.registry.web_page import refuse_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Opened
@@ -74,13 +75,21 @@ class ReferrersPage(Record):
 
 
 class DistributionApi:
-    """One repository at one endpoint. Each call is one attempt; nothing is retried."""
+    """One repository at one endpoint. Each call is one attempt; nothing is retried.
+
+    ``headers`` are sent with each call.
+    """
 
     def __init__(
-        self, session: Session, endpoint: Endpoint, warnings: ServerWarnings | None = None
+        self,
+        session: Session,
+        endpoint: Endpoint,
+        warnings: ServerWarnings | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._session = session
         self._warnings = warnings
+        self._headers = headers
         self.endpoint = endpoint
         self._path = endpoint.path
         self._name = f"{endpoint.name}/{endpoint.path}"
@@ -229,6 +238,8 @@ class DistributionApi:
         return self._send_call(call, cancel)
 
     def _send_call(self, call: Call, cancel: CancelToken) -> HttpResponse:
+        if self._headers:
+            call = call.replace(headers={**self._headers, **call.headers})
         response = self._session.send(self.endpoint, call, cancel)
         if self._warnings is not None:
             self._warnings.note(response, self.endpoint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from wherry.content.retry import run
@@ -10,7 +11,7 @@ from wherry.errors import Cancelled, NetworkError, WherryError
 from wherry.registry.distribution_api import DistributionApi
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeVar
 
     from wherry.content.cancel import CancelToken
@@ -26,8 +27,9 @@ class EndpointGroup:
 
     An endpoint that does not respond is asked again only after every other one has failed.
 
-    ``policy`` replaces that of the session. ``has_served`` tells whether a call has succeeded.
-    The first call of each operation fetches a manifest or a tag list.
+    ``policy`` replaces that of the session, and ``headers`` are sent with each call.
+    ``has_served`` tells whether a call has succeeded. The first call of each operation fetches a
+    manifest or a tag list.
     """
 
     def __init__(
@@ -39,9 +41,12 @@ class EndpointGroup:
         warn: Callable[[str], None],
         on_retry: Callable[[float, WherryError], None],
         policy: RetryPolicy | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         warnings = session.server_warnings(cancel, warn)
-        self.apis = [DistributionApi(session, endpoint, warnings) for endpoint in endpoints]
+        self.apis = [
+            DistributionApi(session, endpoint, warnings, headers) for endpoint in endpoints
+        ]
         self.warn = warn
         self.has_served = False
         self._policy = policy or session.policy

@@ -15,6 +15,7 @@ from wherry.serve import blobs, catalog, manifests, referrers, tags, uploads
 from wherry.serve import route as routes
 from wherry.serve.answers import ApiError
 from wherry.serve.pages.site import page_routes
+from wherry.serve.proxy import via
 from wherry.serve.request_body import drain
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ async def _dispatch(
     if handler is None:
         allowed = {"Allow": ", ".join(sorted(by_method))}
         raise ApiError("UNSUPPORTED", f"{request.method} is not possible here", headers=allowed)
+    via.note(request)
     namespace = request.query_params.get("ns", "")
     if not namespace:
         return await handler(request, route, context)

@@ -21,7 +21,7 @@ from wherry.registry.blob_reader import BlobReader
 from wherry.registry.failover import EndpointGroup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Opened
@@ -71,12 +71,19 @@ class UpstreamRepository:
         *,
         warn: Callable[[str], None],
         policy: RetryPolicy,
+        headers: Mapping[str, str],
     ) -> None:
         self._session = session
         self._cancel = cancel
         self._reference = reference
         self._endpoints = EndpointGroup(
-            session, endpoints, cancel, warn=warn, on_retry=lambda *_: None, policy=policy
+            session,
+            endpoints,
+            cancel,
+            warn=warn,
+            on_retry=lambda *_: None,
+            policy=policy,
+            headers=headers,
         )
         self._blobs = BlobReader(session, reference.domain, self._endpoints, foreign=False)
 

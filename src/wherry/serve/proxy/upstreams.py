@@ -21,6 +21,7 @@ from wherry.serve.proxy.image_naming import ImageNaming
 from wherry.serve.proxy.manifest_cache import ManifestCache
 from wherry.serve.proxy.shared_calls import SharedCalls
 from wherry.serve.proxy.upstream_repository import ATTEMPTS, PromptPolicy, UpstreamRepository
+from wherry.serve.proxy.via import Via
 from wherry.serve.route import checked_tag, parse_digest
 
 if TYPE_CHECKING:
@@ -79,10 +80,14 @@ class Upstreams:
             store, naming.name_above, policy, session.jobs, _warn, self._cancel
         )
         self._calls = SharedCalls()
+        self._via = Via()
 
     def has(self, domain: str) -> bool:
-        """Tell whether a registry is fetched from."""
-        return domain in self._addresses
+        """Tell whether a registry is fetched from, for the request of this task.
+
+        A request that has come through this server before is answered from the store alone.
+        """
+        return domain in self._addresses and not self._via.is_loop
 
     def cancel(self) -> None:
         """End all requests and downloads; what has arrived of them stays."""
@@ -246,6 +251,7 @@ class Upstreams:
             self._cancel,
             warn=_warn,
             policy=PromptPolicy(**self._session.policy.replace(attempts=attempts).__dict__),
+            headers={"Via": self._via.header},
         )
 
     def _endpoints(self, reference: Reference) -> tuple[Endpoint, ...]:
