@@ -28,6 +28,7 @@ class Download:
     """
 
     def __init__(self, digest: Digest, repository: str) -> None:
+        self._file: io.FileIO | None = None
         self.digest = digest
         self.repository = repository
         self.total: int | None = None
@@ -40,7 +41,6 @@ class Download:
         self._wake_due = False
         self.is_answered = False
         self._lock = threading.Lock()
-        self._file: io.FileIO | None = None
 
     # The thread
 
