@@ -536,6 +536,17 @@ def test_a_server_that_is_its_own_mirror_does_not_wait_for_itself(
         assert ask(url, "reg.test/acme/app/tags/list").status == 200
 
 
+def test_the_metrics_count_what_had_to_be_fetched(url: str) -> None:
+    pull(url, BIG, "1")
+    pull(url, BIG, "1")
+    connection = http.client.HTTPConnection(urlsplit(url).netloc)
+    with contextlib.closing(connection):
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    for result in ("hit", "miss"):
+        assert f'wherry_proxy_requests_total{{result="{result}"}} 4.0' in text
+
+
 # The store
 
 

@@ -28,11 +28,20 @@ if TYPE_CHECKING:
 
 
 class FoundManifest(Record):
-    """A manifest for a client; ``is_stale`` if the registry could not confirm its tag."""
+    """A manifest for a client.
+
+    Attributes:
+        digest: Its digest in registries.
+        raw: Its bytes.
+        media_type: Its media type.
+        is_fetched: Whether it was fetched now.
+        is_stale: Whether the registry could not confirm its tag.
+    """
 
     digest: Digest
     raw: bytes
     media_type: str
+    is_fetched: bool = False
     is_stale: bool = False
 
 
@@ -137,7 +146,7 @@ class ManifestCache:
                 ingest.put_document(descriptor, served.raw, _children(document), self._cancel)
                 self._names.confirm(name, served.digest)
             self._name_images(name.name, served.digest)
-        return FoundManifest(served.digest, served.raw, served.media_type)
+        return FoundManifest(served.digest, served.raw, served.media_type, is_fetched=True)
 
     def _stored(self, digest: Digest) -> FoundManifest | None:
         try:

@@ -14,6 +14,7 @@ from wherry.errors import NotFound, StoreError, WherryError
 from wherry.model.reference import Reference
 from wherry.serve.answers import ApiError
 from wherry.serve.blob_response import blob_headers, parse_range, stored_blob
+from wherry.serve.observe import PROXY
 from wherry.serve.proxy.downloads import Downloads
 from wherry.serve.proxy.failures import answer_to, is_away, is_worth_warning
 from wherry.serve.proxy.follow import HELD, FollowingResponse
@@ -112,6 +113,7 @@ class Upstreams:
                 )
             except NotFound:
                 return None
+        request.scope[PROXY] = "miss" if found.is_fetched else "hit"
         return _manifest_response(request, found)
 
     async def tags(self, request: Request, repository: Repository) -> list[str] | None:
@@ -158,6 +160,7 @@ class Upstreams:
         self, request: Request, repository: Repository, digest: Digest
     ) -> Response | None:
         """Answer GET and HEAD of a blob; None if the repository does not have it."""
+        request.scope[PROXY] = "hit"
         with _translated(repository.domain):
             try:
                 return await self._blob(request, repository, digest)
@@ -172,12 +175,14 @@ class Upstreams:
                 return stored_blob(request, self._store, digest, size)
         download = self._downloads.find(digest)
         if request.method == "HEAD":
+            request.scope[PROXY] = "miss"
             total = None if download is None else download.total
             return await self._stat_blob(repository, digest, total)
         if download is None:
             if self._downloads.is_full:
                 raise ApiError("TOOMANYREQUESTS", "the server is fetching too many blobs")
             source = self._open(_reference(repository, str(digest)))
+            request.scope[PROXY] = "miss"
             download = self._downloads.start(repository.name, source, digest)
         return await self._follow(request, repository, download)
 
