@@ -103,7 +103,9 @@ class FollowingResponse(Response):
                 await download.changed_since(version)
         if reader.is_whole:
             await send({"type": "http.response.body", "body": reader.held, "more_body": False})
-        return reader.is_whole
+            return True
+        await download.ended()  # so that the client's next attempt does not follow it too
+        return False
 
 
 class FollowingReader:
