@@ -56,10 +56,10 @@ ARROWS = {
 # Additional imports under TYPE_CHECKING: the command names records that public calls return, and
 # `wherry` itself names its lazy attributes.
 TYPES_ONLY = {
-    "cli": {"image", "plan", "registry", "store", "transfer"},
+    "cli": {"image", "plan", "registry", "store", "sync", "transfer"},
     "__init__": {"client", "content", "errors", "image", "image_store", "model"}
     | {"plan", "types"},
-    "types": CORE | SIBLINGS | {"image_store", "ops", "transfer"},
+    "types": CORE | SIBLINGS | {"image_store", "ops", "sync", "transfer"},
 }
 # Every room may import `wherry.__version__`: it is a literal and loads nothing.
 FREE = {"__version__"}

@@ -13,6 +13,7 @@ from wherry.client_calls.account import AccountCalls
 from wherry.client_calls.archive import ArchiveCalls
 from wherry.client_calls.base import Listener
 from wherry.client_calls.copy import CopyCalls
+from wherry.client_calls.lock import LockCalls
 from wherry.client_calls.pull import PullCalls
 from wherry.client_calls.read import ReadCalls
 from wherry.client_calls.serve import ServeCalls
@@ -25,7 +26,16 @@ from wherry.model.reference import Reference
 from wherry.parameters import RULES
 
 
-class Client(PullCalls, ReadCalls, CopyCalls, ArchiveCalls, UnpackCalls, ServeCalls, AccountCalls):
+class Client(
+    PullCalls,
+    ReadCalls,
+    CopyCalls,
+    LockCalls,
+    ArchiveCalls,
+    UnpackCalls,
+    ServeCalls,
+    AccountCalls,
+):
     """Talk to registries, and move images between them, archives and stores.
 
     Calls and threads share the connections and tokens of a client. Close it, or use it in a

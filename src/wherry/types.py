@@ -59,6 +59,11 @@ if TYPE_CHECKING:
     from wherry.store.rebuild import RebuildReport as RebuildReport
     from wherry.store.removal import RemovalReport as RemovalReport
     from wherry.store.usage import Usage as Usage
+    from wherry.sync.lock import LockChange as LockChange
+    from wherry.sync.lock import LockResult as LockResult
+    from wherry.sync.lock_file import Lock as Lock
+    from wherry.sync.lock_file import LockedImage as LockedImage
+    from wherry.sync.lock_file import LockedPlatform as LockedPlatform
     from wherry.transfer.execute import CopyResult as CopyResult
     from wherry.transfer.plan_values import Convert as Convert
     from wherry.transfer.plan_values import Mount as Mount
@@ -97,6 +102,11 @@ _HOMES = {
     "Index": "wherry.model.manifest",
     "Schema1Layer": "wherry.model.schema1",
     "Limits": "wherry.content.pipeline",
+    "Lock": "wherry.sync.lock_file",
+    "LockChange": "wherry.sync.lock",
+    "LockResult": "wherry.sync.lock",
+    "LockedImage": "wherry.sync.lock_file",
+    "LockedPlatform": "wherry.sync.lock_file",
     "LogoutResult": "wherry.ops.login",
     "Lookup": "wherry.ops.why",
     "Manifest": "wherry.model.manifest",

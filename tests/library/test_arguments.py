@@ -55,17 +55,18 @@ WRONG: dict[str, list[Any]] = {
     "split": [*NUMBERS, 1.5, 10_000],
     "store": [5, ["a"], b"a", ""],
     "tls": [5, "ab", ["cert.pem"], [5, 6], ["cert.pem", ""], (b"c", b"k")],
+    "upgrade": ["alpine", 5, [5], b"alpine"],
     "timeout": [*NUMBERS, float("nan"), float("inf")],
 }
 for names, values in (
-    ("authfile directory htpasswd path registries_conf", [5, ["a"], b"a", ""]),
+    ("authfile directory file htpasswd lock_file path registries_conf", [5, ["a"], b"a", ""]),
     (
         "address artifact_type before destination image listen matching message name origin",
         TEXTS,
     ),
     ("parent password patterns", TEXTS),
     ("reference registry since username", TEXTS),
-    ("all_platforms dangling dry_run force foreign insecure legacy offline tags", FLAGS),
+    ("all_platforms check dangling dry_run force foreign insecure legacy offline tags", FLAGS),
     ("read_only ui verify_signatures", FLAGS),
     ("bundle keep_dirlinks keep_owners replace rootless untag v1 verify_layers", FLAGS),
     ("max_files max_size", [*NUMBERS, 1.5]),

@@ -90,6 +90,8 @@ def values(fake: FakeRegistry, client: wherry.Client, tmp_path: Path) -> list[An
     found += [client.plan_delete(name), client.delete(f"{fake.host}/team/old:t")]
     found += [types.Limits(), client.unpack(name, tmp_path / "rootfs")]
     found += [store.tag(name, "other:1"), store.remove("other:1")]
+    (tmp_path / "images.toml").write_text(f'[[images]]\nsource = "{name}"')
+    found.append(client.lock(tmp_path / "images.toml"))
     return found
 
 

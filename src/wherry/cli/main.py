@@ -50,6 +50,7 @@ _GROUPS = {
         "referrers": "List the referrers of an image: signatures, SBOMs.",
         "history": "Show the build steps of an image.",
         "delete": "Delete images or tags from registries.",
+        "lock": "Lock the tags of a file to their digests.",
         "validate": "Check a whole image and report every finding.",
     },
     "The store": {

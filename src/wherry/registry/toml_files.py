@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from wherry.content.small_file import MAX_FILE as MAX_READ
 from wherry.content.small_file import read_small
 from wherry.errors import WherryError
 
@@ -17,30 +18,30 @@ MAX_LINE = 16 * 1024  # bytes of a line; parsing a dotted key takes quadratic ti
 MAX_DOTS_SQUARED = 10_000_000
 
 
-def read(file: Path) -> bytes | None:
+def read(file: Path, limit_bytes: int = MAX_READ) -> bytes | None:
     """Return the bytes of a file; None if it does not exist.
 
     Raises:
-        WherryError: The file cannot be read, is a socket or device, or has over 4 MiB.
+        WherryError: The file cannot be read, is a socket or device, or is over the limit.
     """
     try:
-        return read_small(file)
+        return read_small(file, limit_bytes)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise WherryError(str(error.strerror)).within(file) from error
 
 
-def parse(raw: bytes, file: Path) -> dict[str, Any]:
-    """Parse TOML of at most 1 MiB; the first call loads the parser.
+def parse(raw: bytes, file: Path, limit_bytes: int = MAX_FILE) -> dict[str, Any]:
+    """Parse TOML of at most ``limit_bytes``; the first call loads the parser.
 
     Raises:
         WherryError: The content is invalid; the error names the file and the line.
     """
     import tomllib
 
-    if len(raw) > MAX_FILE:
-        raise WherryError(f"over {MAX_FILE >> 20} MiB").within(file)
+    if len(raw) > limit_bytes:
+        raise WherryError(f"over {limit_bytes >> 20} MiB").within(file)
     lines = raw.split(b"\n")
     if max(map(len, lines)) > MAX_LINE:
         raise WherryError(f"a line of over {MAX_LINE >> 10} KiB").within(file)
