@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 USER = "wherry.user"  # key of a request's scope: the user that was authenticated
-PROXY = "wherry.proxy"  # key of a request's scope: "hit" or "miss" in what was fetched before
+PROXY = "wherry.proxy"  # key of a request's scope: whether a blob was a "hit" or a "miss"
 
 
 class Exchange(NamedTuple):
