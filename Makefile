@@ -46,6 +46,7 @@ bench:
 	@$(BIN)/python bench/push.py
 	@$(BIN)/python bench/legacy.py
 	@$(BIN)/python bench/unpack.py
+	@$(BIN)/python bench/serve.py
 
 faults:
 	@scripts/setup peers

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import stat
 import sys
 import sysconfig
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from wherry.testing import Distribution
 
-__all__ = ["SHAPES", "Built", "Shape", "provide"]
+__all__ = ["SHAPES", "Built", "Shape", "copy_repository", "provide"]
 
 _VERSION = 1  # version of the images; increase it to rebuild them
 _MTIME = 1704164645
@@ -245,3 +246,14 @@ def _config(diff_ids: list[str]) -> dict[str, object]:
 def _manifest(config: bytes, layers: list[dict[str, object]]) -> dict[str, object]:
     described = {"mediaType": _CONFIG, "digest": sha256(config), "size": len(config)}
     return {"schemaVersion": 2, "mediaType": _MANIFEST, "config": described, "layers": layers}
+
+
+def copy_repository(kept: Path, data: Path, image: str) -> None:
+    """Copy a repository, and the blobs that it links to, between directories of registries."""
+    below = Path("docker", "registry", "v2")
+    repository = below / "repositories" / "bench" / image
+    shutil.copytree(kept / repository, data / repository)
+    for link in (kept / repository).rglob("link"):
+        algorithm, _, value = link.read_text().partition(":")
+        blob = below / "blobs" / algorithm / value[:2] / value
+        shutil.copytree(kept / blob, data / blob, dirs_exist_ok=True)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from build import SHAPES, provide
+from build import SHAPES, copy_repository, provide
 from contenders import clean_place, environ, stores_on
 from measure import CommandError, Figures, Sample, run
 from report import Verdict, print_rows, print_verdicts, wall_ratios
@@ -114,7 +114,7 @@ def _setting(keep: Path, wherry: Path, image: str) -> Iterator[tuple[Setting, Bu
     with clean_place() as place:
         with Distribution(keep / "registry") as kept:
             built = provide(SHAPES[image], kept)
-            _copy_image(keep / "registry" / "data", place / "source" / "data", image)
+            copy_repository(keep / "registry" / "data", place / "source" / "data", image)
         skopeo: Command = [
             *(str(find_binary("skopeo")), "--insecure-policy", "copy", "--quiet"),
         ]
@@ -137,17 +137,6 @@ def _setting(keep: Path, wherry: Path, image: str) -> Iterator[tuple[Setting, Bu
             )
             _provide_forms(setting, place)
             yield setting, built
-
-
-def _copy_image(kept: Path, data: Path, image: str) -> None:
-    """Copy a repository, and the blobs that it links to, between directories of registries."""
-    below = Path("docker", "registry", "v2")
-    repository = below / "repositories" / "bench" / image
-    shutil.copytree(kept / repository, data / repository)
-    for link in (kept / repository).rglob("link"):
-        algorithm, _, value = link.read_text().partition(":")
-        blob = below / "blobs" / algorithm / value[:2] / value
-        shutil.copytree(kept / blob, data / blob, dirs_exist_ok=True)
 
 
 def _provide_forms(setting: Setting, place: Path) -> None:

@@ -21,7 +21,7 @@ def environment(keep: Path, root: Path = _ROOT) -> Path:
     home, wheels = keep / "environment", keep / "wheel"
     programs = home / "bin"
     stamp = home / "built-from"
-    sources = f"{sys.version}\n{_digest(root)}"
+    sources = f"{sys.version}\nserve\n{_digest(root)}"
     if stamp.exists() and stamp.read_text() == sources:
         return programs
     for directory in (home, wheels):
@@ -29,7 +29,7 @@ def environment(keep: Path, root: Path = _ROOT) -> Path:
     _run(sys.executable, "-m", "venv", home)
     pip = (programs / "python", "-m", "pip", "--quiet", "--disable-pip-version-check")
     _run(*pip, "wheel", "--no-deps", "--wheel-dir", wheels, root)
-    _run(*pip, "install", "--compile", *wheels.glob("wherry-*.whl"))
+    _run(*pip, "install", "--compile", *(f"{each}[serve]" for each in wheels.glob("wherry-*.whl")))
     _check(programs / "python")
     stamp.write_text(sources)
     return programs
