@@ -36,7 +36,7 @@ MAX_DOWNLOADS = 256  # downloads that run or wait
 _POLL_SECONDS = 0.03  # between looks at a download of another process
 _STALL_SECONDS = 2.0  # after which another process is not waited for
 _SLOT_SECONDS = 0.2  # between looks at the token while a download waits
-_END_SECONDS = 0.5  # that threads have to end
+_END_SECONDS = 0.5  # that all threads together have to end
 
 
 class Downloads:
@@ -88,13 +88,19 @@ class Downloads:
         run = functools.partial(self._run, download, repository, source)
         thread = threading.Thread(target=run, name="wherry-proxy", daemon=True)
         self._threads.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left
+            self._threads.discard(thread)
+            self._running.pop(digest, None)
+            download.finish(WherryError("no thread could be started"))
         return download
 
     def close(self) -> None:
         """Wait for the threads, whose token was cancelled before."""
+        deadline = time.monotonic() + _END_SECONDS
         for thread in list(self._threads):
-            thread.join(_END_SECONDS)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     # The threads
 
