@@ -35,7 +35,6 @@ _OTHER_FILES = 100
 MAX_HEAD = 64 * 1024
 _CLEAN_SECONDS = 3600.0
 _POLL_SECONDS = 0.005
-_START_SECONDS = 10.0
 _STOP_SECONDS = 0.6  # for requests that run when the server stops
 _CUT_SECONDS = 0.15  # for connections that were cut after that
 
@@ -89,23 +88,23 @@ async def _serve(
         registry.cancel()
         loop.call_soon_threadsafe(ended.set)
 
-    with contextlib.ExitStack() as until_ready:
+    with contextlib.ExitStack() as until_ready, token.wake_on_cancel(end):
         address = until_ready.enter_context(reserved(binding.address))
         bound = binding._replace(address=address)
         server = _granian(registry.make_app(address), bound)
         before = _threads()
-        with token.wake_on_cancel(end):
-            serving = loop.create_task(server.serve())
+        serving = loop.create_task(server.serve())
+        try:
             await _until_accepting(address, serving)
             until_ready.close()
-            threads = _threads() - before
             on_ready(bound.url)
             tasks = [serving, loop.create_task(ended.wait()), loop.create_task(_clean(registry))]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks[1:]:
                 task.cancel()
+        finally:
             server.stop()  # type: ignore[no-untyped-call]  # Granian's
-            await _until_ended(serving, threads, address.port)
+            await _until_ended(serving, before, address.port)
 
 
 async def _clean(registry: Registry) -> None:
@@ -143,14 +142,13 @@ def _most_connections() -> int:
 
 
 async def _until_accepting(address: ListenAddress, serving: asyncio.Task[None]) -> None:
-    """Wait until the server accepts connections."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + _START_SECONDS
-    while not serving.done() and loop.time() < deadline:
+    """Wait until the server accepts connections; raises its error if it ends instead."""
+    while not serving.done():
         with contextlib.suppress(OSError):
             socket.create_connection(address, timeout=1).close()
             return
         await asyncio.sleep(_POLL_SECONDS)
+    await serving
 
 
 def _threads() -> set[str]:
@@ -159,18 +157,18 @@ def _threads() -> set[str]:
     return {name for name in os.listdir("/proc/self/task") if name not in own}  # noqa: PTH208 - names alone
 
 
-async def _until_ended(serving: asyncio.Task[None], threads: set[str], port: int) -> None:
+async def _until_ended(serving: asyncio.Task[None], before: set[str], port: int) -> None:
     """Give running requests some time, then cut their connections."""
     await asyncio.wait({serving}, timeout=_STOP_SECONDS)
-    if serving.done():
-        await serving  # raises its error
-    else:
+    if not serving.done():
         _cut_connections(port)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _CUT_SECONDS
     # Granian's threads run a little longer. They must not meet the end of the interpreter.
-    while threads & _threads() and loop.time() < deadline:  # noqa: ASYNC110 - no event tells
+    while _threads() - before and loop.time() < deadline:  # noqa: ASYNC110 - no event tells
         await asyncio.sleep(_POLL_SECONDS)
+    if serving.done():
+        await serving  # raises its error
 
 
 def _cut_connections(port: int) -> None:
