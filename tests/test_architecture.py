@@ -38,7 +38,7 @@ ARROWS = {
     "config": PURE,
     "parameters": PURE,
     "_calls": CORE,
-    "_values": CORE,
+    "_values": CORE | {"sync"},
     "image": CORE | {"store", "ops"},
     "image_store": CORE | {"_values", "config", "parameters", "image", "store", "ops"},
     "_context": CORE | SIBLINGS | {"_calls", "config", "parameters", "image_store", "ops"},
@@ -47,7 +47,7 @@ ARROWS = {
     | {"_context", "_values", "config", "image", "image_store", "ops", "plan"}
     | {"client_calls", "registry", "serve", "sync"},
     "client": CORE | {"_context", "client_calls", "config", "parameters"},
-    "cli": CORE | {"cli", "client", "image_store", "config", "ops"},
+    "cli": CORE | {"cli", "client", "image_store", "config", "ops", "sync"},
     "testing": CORE | {"testing"},
     "__init__": set(),
     "types": set(),
@@ -56,7 +56,7 @@ ARROWS = {
 # Additional imports under TYPE_CHECKING: the command names records that public calls return, and
 # `wherry` itself names its lazy attributes.
 TYPES_ONLY = {
-    "cli": {"image", "plan", "registry", "store", "sync", "transfer"},
+    "cli": {"image", "plan", "registry", "store", "transfer"},
     "__init__": {"client", "content", "errors", "image", "image_store", "model"}
     | {"plan", "types"},
     "types": CORE | SIBLINGS | {"image_store", "ops", "sync", "transfer"},

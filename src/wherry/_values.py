@@ -57,6 +57,25 @@ def as_pushed(given: str | Reference | Address) -> Address:
     return as_address(given, Where.STORE)
 
 
+def as_lock(given: wherry.types.LockOrPath) -> wherry.types.Lock:
+    """Return a lock, read from its file if it is a path."""
+    from wherry.sync.lock_file import Lock
+
+    return given if isinstance(given, Lock) else Lock.read_existing(Path(given))
+
+
+def locked_address(address: Address, given: wherry.types.LockOrPath | None) -> Address:
+    """Return an address in a registry with its digest in a lock; others as they are.
+
+    Raises:
+        NotFound: The lock does not have the name.
+    """
+    reference = address.reference
+    if given is None or reference is None or address.where is not Where.REGISTRY:
+        return address
+    return Address.of(reference._replace(digest=as_lock(given).digest_of(reference)))
+
+
 def as_source(given: str | os.PathLike[str] | BinaryIO) -> Path | RawStream:
     """Return a path, or a file as what reads of it take."""
     return Path(given) if isinstance(given, str | os.PathLike) else cast("RawStream", given)

@@ -39,6 +39,10 @@ def _is_image(value: object) -> bool:
     return TEXT.fits(value) or isinstance(value, wherry.Image | Address)
 
 
+def _is_lock(value: object) -> bool:
+    return _PATH.fits(value) or isinstance(value, wherry.types.Lock)
+
+
 _ADDRESS = instance("a str or a wherry.Address", str, Address)
 _REFERENCE = instance("a str or a wherry.Reference", str, Reference)
 _IMAGE = instance("a str, a wherry.Reference or a wherry.Address", str, Reference, Address)
@@ -130,6 +134,7 @@ RULES = {
     "limits": Rule("wherry.types.Limits", lambda value: isinstance(value, wherry.types.Limits)),
     "listen": TEXT,
     "lock_file": _PATH,
+    "locked": Rule("a wherry.types.Lock or a path", _is_lock, _is_given, quoted=True),
     "matching": TEXT,
     "max_files": COUNT,
     "max_size": COUNT,

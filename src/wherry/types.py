@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from wherry.sync.lock_file import Lock as Lock
     from wherry.sync.lock_file import LockedImage as LockedImage
     from wherry.sync.lock_file import LockedPlatform as LockedPlatform
+    from wherry.sync.lock_file import LockOrPath as LockOrPath
     from wherry.transfer.execute import CopyResult as CopyResult
     from wherry.transfer.plan_values import Convert as Convert
     from wherry.transfer.plan_values import Mount as Mount
@@ -104,6 +105,7 @@ _HOMES = {
     "Limits": "wherry.content.pipeline",
     "Lock": "wherry.sync.lock_file",
     "LockChange": "wherry.sync.lock",
+    "LockOrPath": "wherry.sync.lock_file",
     "LockResult": "wherry.sync.lock",
     "LockedImage": "wherry.sync.lock_file",
     "LockedPlatform": "wherry.sync.lock_file",

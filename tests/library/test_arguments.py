@@ -41,6 +41,7 @@ WRONG: dict[str, list[Any]] = {
     "labels": ["a=b", ["a"], {"a": 1}, {1: "a"}],
     "limit_rate": [*NUMBERS, float("nan"), float("inf")],
     "limits": [5, {"raw": 1}],
+    "locked": [5, ["a"], b"a", ""],
     "names": [5, [], (), b"alpine", [5], ["alpine", None], {"alpine": 1}, iter(["alpine"])],
     "order": CHOICES,
     "output": [5, ["a.tar"], b"a.tar", ""],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wherry.cli.completion import addresses
+from wherry.cli.locked import LockedCommand, locked_addresses, locked_option, read_lock
 from wherry.cli.main import global_options
 from wherry.cli.options import (
     legacy_option,
@@ -38,11 +40,12 @@ Examples:
 """
 
 
-@click.command("copy", epilog=EXAMPLES)
+@click.command("copy", epilog=EXAMPLES, cls=LockedCommand)
 @click.argument("source", type=AddressType(), metavar="SOURCE", shell_complete=addresses)
 @click.argument("destination", type=AddressType(), metavar="DESTINATION", shell_complete=addresses)
 @click.option("--sparse", is_flag=True, help="Keep the index although images are left out.")
 @click.option("--without-attestations", is_flag=True, help="Leave out attestations of the index.")
+@locked_option
 @sink_options
 @click.option(
     "--src-creds", metavar="USER[:PASSWORD]", help="Credentials for the registry of SOURCE."
@@ -61,6 +64,7 @@ def command(
     destination: Address,
     sparse: bool,
     without_attestations: bool,
+    locked: Path | None,
     src_creds: str | None,
     dest_creds: str | None,
     **given: Any,
@@ -84,13 +88,20 @@ def command(
     places = {source.where, destination.where}
     store = global_options(ctx).store() if Where.STORE in places else None
     with sending.client(store) as client:
-        found = _find(client, source)
+        lock = read_lock(locked)
+        if lock is None:
+            found = _find(client, source)
+        elif source.where is Where.REGISTRY:
+            (found,) = locked_addresses(client, lock, [source])
+        else:
+            raise click.UsageError("--locked needs a SOURCE in a registry", ctx)
         if sending.dry_run:
-            sending.print_plan(client, found, destination)
+            sending.print_plan(client, found, destination, locked=lock)
         else:
             # Its digest must not follow an archive on standard output.
             streamed = _is_standard_output(destination.path)
-            sending.print_results(client.copy, found, destination, silent=streamed)
+            call = functools.partial(client.copy, locked=lock)
+            sending.print_results(call, found, destination, silent=streamed)
     if store is not None:
         store.close()
 

@@ -119,11 +119,13 @@ class Sending(Record):
         registry = dict(self.registry)
         return make_client(self.options, store, registry, foreign=registry.pop("foreign"))
 
-    def print_plan(self, client: Client, origin: Address, destination: Address) -> None:
-        """Plan a copy and print the plan."""
+    def print_plan(
+        self, client: Client, origin: Address, destination: Address, **more: Any
+    ) -> None:
+        """Plan a copy and print the plan; ``more`` are arguments of `Client.plan_copy`."""
         from wherry.cli.plan_lines import print_plan
 
-        plan = client.plan_copy(origin, destination, on_event=print_event, **self.arguments)
+        plan = client.plan_copy(origin, destination, on_event=print_event, **more, **self.arguments)
         print_plan(plan, as_json=self.as_json, verbose=self.options.verbose)
 
     def print_results(self, call: Callable[..., Any], *given: Any, silent: bool = False) -> None:

@@ -6,7 +6,14 @@ from typing import Unpack
 
 import wherry
 from wherry._context import public_call
-from wherry._values import as_address, as_destination, as_pushed, as_reference, as_repository
+from wherry._values import (
+    as_address,
+    as_destination,
+    as_pushed,
+    as_reference,
+    as_repository,
+    locked_address,
+)
 from wherry.client_calls.base import ClientCalls, Listener
 from wherry.content.cancel import CancelToken
 from wherry.model.address import Address
@@ -26,6 +33,7 @@ class CopyCalls(ClientCalls):
         destination: str | Reference | Address,
         *,
         store: wherry.types.StoreOrPath | None = None,
+        locked: wherry.types.LockOrPath | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
         **options: Unpack[wherry.types.CopyArguments],
@@ -39,6 +47,7 @@ class CopyCalls(ClientCalls):
             origin: The image.
             destination: Where to copy it, and its name there. A name without a place is a
                 repository in a registry.
+            locked: A lock or its file. A name in a registry stands for the digest in it.
             options: What to copy. ``platform``: one platform, or several with commas between;
                 several give a smaller index. ``all_platforms``: everything that an index
                 lists. ``sparse``: keep an index although only some of its images are copied.
@@ -55,8 +64,9 @@ class CopyCalls(ClientCalls):
         from wherry.ops.copy import copy
 
         access = self._context.access(store, on_event, cancel)
+        found = locked_address(as_address(origin), locked)
         choice = self._context.copy_choice("copy", options)
-        return copy(as_address(origin), as_destination(destination), choice, access)
+        return copy(found, as_destination(destination), choice, access)
 
     @public_call
     def plan_copy(
@@ -65,6 +75,7 @@ class CopyCalls(ClientCalls):
         destination: str | Reference | Address,
         *,
         store: wherry.types.StoreOrPath | None = None,
+        locked: wherry.types.LockOrPath | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
         **options: Unpack[wherry.types.CopyArguments],
@@ -74,14 +85,16 @@ class CopyCalls(ClientCalls):
         Args:
             origin: As for `copy`.
             destination: As for `copy`.
+            locked: As for `copy`.
             options: As for `copy`.
         """
         from wherry.ops.copy import plan_copy
         from wherry.plan import Plan
 
         access = self._context.access(store, on_event, cancel)
+        found = locked_address(as_address(origin), locked)
         choice = self._context.copy_choice("plan_copy", options)
-        made = plan_copy(as_address(origin), as_destination(destination), choice, access)
+        made = plan_copy(found, as_destination(destination), choice, access)
         path = self._context.store_path(store)
         return Plan(made, choice, None if path is None else str(path))
 

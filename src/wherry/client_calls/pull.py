@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import wherry
 from wherry._context import public_call
-from wherry._values import as_reference, as_repository
+from wherry._values import as_lock, as_reference, as_repository
 from wherry.client_calls.base import ClientCalls, Listener
 from wherry.config import host_platform
 from wherry.content.cancel import CancelToken
@@ -28,6 +28,7 @@ class PullCalls(ClientCalls):
         all_platforms: bool = False,
         verify_layers: bool = True,
         verify_signatures: bool = True,
+        locked: wherry.types.LockOrPath | None = None,
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> wherry.Image:
@@ -42,6 +43,8 @@ class PullCalls(ClientCalls):
             verify_layers: Compare the layers' DiffIDs with the config. Digests are always
                 verified.
             verify_signatures: Refuse a schema1 manifest whose signatures do not match.
+            locked: A lock or its file. The name stands for the digest in it, whatever the
+                registry says. A name that it does not have raises `NotFound`.
 
         Returns:
             The image. If several were pulled, it is the one for this machine, or the first.
@@ -61,6 +64,8 @@ class PullCalls(ClientCalls):
             verify_signatures=verify_signatures,
         )
         name = as_reference(reference)
+        if locked is not None:
+            options = options.replace(root=as_lock(locked).digest_of(name))
         token, listener = context.token(cancel), on_event or ignore
         pulled = pull(context.session(), local_store(target), name, options, token, listener)
         return Image(target, pulled.root, pulled.image)

@@ -46,6 +46,8 @@ def pull(
                 operation.report_done(pulled.updated)
                 return pulled
         except WherryError as error:
+            if options.root is not None:  # v1 has no digests
+                raise
             failure = error
     from wherry.ops.legacy import open_v1
 

@@ -20,7 +20,8 @@ class PullOptions(Record):
 
     ``platforms`` are the platforms to pull, the first one being the most important; an empty
     tuple means all. ``host`` is this machine's platform. ``strict`` tells that the caller named
-    the platforms. Without ``names`` no name is set: the image belongs to another one.
+    the platforms. Without ``names`` no name is set: the image belongs to another one. ``root``
+    is the digest to pull, whatever the tag stands for now.
     """
 
     host: Platform
@@ -30,6 +31,7 @@ class PullOptions(Record):
     schema1: str | None = None
     copy: CopyOptions = CopyOptions()
     names: bool = True
+    root: Digest | None = None
 
     @classmethod
     def build(

@@ -157,7 +157,7 @@ class RepositoryPull:
 
         Yields a function that waits for the response. The end of the block ends the operation.
         """
-        if reference.digest is not None:
+        if reference.digest is not None or self._options.root is not None:
             yield functools.partial(self.resolve, reference)
             return
         with in_background(self._cancel, lambda _: self.resolve(reference)) as resolved:
@@ -232,13 +232,13 @@ class RepositoryPull:
     def _root(
         self, reference: Reference, resolved: Callable[[], Resolution]
     ) -> tuple[Digest, Document]:
-        if reference.digest is not None:
-            known = self._store.find(reference)
-            if known is not None:
-                return known.root, self._document(known.root)
+        wanted = reference.digest or self._options.root
+        if wanted is not None:
+            if self._store.find(reference.with_digest(wanted)) is not None:
+                return wanted, self._document(wanted)
             # The store may have the document from elsewhere. A request shows whether this
             # repository has it.
-            return reference.digest, self._repository.document(reference.digest, fresh=True)
+            return wanted, self._repository.document(wanted, fresh=True)
         found = resolved()
         if found.document is not None:
             return found.digest, found.document

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from wherry.content.output import whole_file
 from wherry.errors import InvalidDigest, InvalidReference, NotFound, WherryError
@@ -139,6 +140,9 @@ class Lock(Record):
     def to_json(self) -> list[dict[str, Any]]:
         """Return the images with the keys of the file."""
         return [_image_json(image) for image in self.images]
+
+
+LockOrPath: TypeAlias = Lock | str | os.PathLike[str]
 
 
 def _images(root: Mapping[str, Any]) -> Iterator[LockedImage]:
