@@ -144,6 +144,29 @@ def test_files_that_are_no_certificate_and_key(
         assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-521"], "private key"),
+        (["-newkey", "rsa:1024"], "too small"),
+    ],
+    ids=["a curve", "a short key"],
+)
+def test_keys_that_the_server_cannot_use(
+    client: wherry.Client, tmp_path: Path, options: list[str], said: str
+) -> None:
+    certificate, key = tmp_path / "server.crt", tmp_path / "server.key"
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    make = ["openssl", "req", "-x509", "-nodes", "-subj", "/CN=localhost", *options, *files]
+    subprocess.run(make, check=True, capture_output=True)
+    with pytest.raises(wherry.WherryError) as caught:
+        client.serve("127.0.0.1:0", tls=(certificate, key))
+    message = f"{certificate}: the server cannot use this certificate and its key"
+    assert str(caught.value).startswith(message)
+    assert said in str(caught.value)
+    assert "P-256" in caught.value.hint
+
+
 # Stop
 
 
