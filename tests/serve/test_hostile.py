@@ -174,6 +174,16 @@ def test_a_body_that_lies_becomes_no_blob(
     assert http("GET", f"/v2/{repository}/blobs/{DIGEST}").status == 404
 
 
+@pytest.mark.parametrize("target", ["manifests/1", f"blobs/uploads/?digest={DIGEST}"])
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_a_body_that_is_no_sequence_of_chunks(
+    impatient: Address, http: RegistryHttp, repository: str, method: str, target: str
+) -> None:
+    raw = request(method, f"/v2/{repository}/{target}", "Transfer-Encoding: chunked", body=b"!\xf2")
+    assert status(impatient.send(raw)) in {400, 405}
+    assert http("GET", f"/v2/{repository}/tags/list").status == 404
+
+
 def test_a_body_longer_than_its_length_is_another_request(
     impatient: Address, http: RegistryHttp, repository: str
 ) -> None:

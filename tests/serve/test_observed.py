@@ -13,10 +13,13 @@ from wherry.config import host_platform
 from wherry.serve.context import Context
 from wherry.serve.guarded_app import Guards, create_guarded_app
 from wherry.serve.htpasswd import Htpasswd
+from wherry.serve.observe import Exchange, Observed
 from wherry.testing import tar_layer
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from starlette.types import Receive, Scope, Send
 
     from wherry.store import LocalStore
 
@@ -136,3 +139,18 @@ def test_health_tells_of_a_store_that_cannot_be_read(app: AsgiClient, tmp_path: 
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "wherry.db").write_bytes(b"no database" * 1000)
     assert app("GET", "/healthz").status == 503
+
+
+def test_an_internal_error_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    exchanges: list[Exchange] = []
+
+    async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive, send
+        raise ConnectionAbortedError if scope["path"] == "/cut" else LookupError("defect")
+
+    app = AsgiClient(Observed(fail, [exchanges.append]))
+    for target, error in (("/cut", ConnectionAbortedError), ("/a%0ab", LookupError)):
+        with pytest.raises(error):
+            app("GET", target)
+    assert [exchange.status for exchange in exchanges] == [500, 500]
+    assert [record.getMessage() for record in caplog.records] == [r"internal error: 'GET /a\nb'"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as StarletteRoute
 
@@ -60,12 +62,12 @@ def create_app(context: Context) -> ASGIApp:
             response = await _dispatch(request, table, context)
         except ApiError as error:
             response = error.response()
-        except StoreFull as error:
-            response = ApiError("DENIED", error.message, status=507).response()
         except StoreError as error:
-            response = ApiError("DENIED", error.message, status=503).response()
+            response = _store_failure(error).response()
         except NotFound:  # it was removed while the request was answered
             response = ApiError("MANIFEST_UNKNOWN", "it was just removed").response()
+        except ClientDisconnect:
+            response = ApiError("SIZE_INVALID", "the body ended too early").response()
         response.headers.update(_VERSION)
         await drain(request)
         return response
@@ -73,6 +75,12 @@ def create_app(context: Context) -> ASGIApp:
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     pages = page_routes(context) if context.has_pages else []
     return Starlette(routes=[StarletteRoute("/v2/{rest:path}", answer, methods=methods), *pages])
+
+
+def _store_failure(error: StoreError) -> ApiError:
+    """Log an error of the store with its path, which the client does not learn."""
+    logging.getLogger("wherry").warning("%s", error)
+    return ApiError("DENIED", error.message, status=507 if isinstance(error, StoreFull) else 503)
 
 
 async def _dispatch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,6 +51,12 @@ class Observed:
         begin = time.perf_counter()
         try:
             await self._app(scope, count.receive, count.send)
+        except ConnectionAbortedError:
+            raise  # the response is cut on purpose
+        except Exception:
+            shown = f"{scope['method']} {scope['path']}"
+            logging.getLogger("wherry").exception("internal error: %r", shown)
+            raise
         finally:
             seconds = time.perf_counter() - begin
             exchange = Exchange(scope, count.status, count.received, count.sent, seconds)
