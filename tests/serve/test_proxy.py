@@ -8,7 +8,6 @@ import io
 import json
 import threading
 import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -605,16 +604,3 @@ def test_a_pull_into_the_store_of_the_server(tmp_path: Path, url: str) -> None:
     name = f"{urlsplit(url).netloc}/acme/app:1"
     with wherry.Client(store=tmp_path / "store") as client:
         assert client.pull(name).id == BIG.config.digest
-
-
-# Metrics
-
-
-def test_metrics_count_blobs_that_had_to_be_fetched(url: str) -> None:
-    assert ask(url, blob()).body == CONTENT
-    for _ in range(3):
-        assert ask(url, blob()).body == CONTENT
-    with urllib.request.urlopen(f"{url}/metrics") as answer:  # noqa: S310 - an http address
-        lines = answer.read().decode().splitlines()
-    assert 'wherry_proxy_blobs_total{result="miss"} 1.0' in lines
-    assert 'wherry_proxy_blobs_total{result="hit"} 3.0' in lines

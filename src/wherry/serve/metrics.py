@@ -50,8 +50,8 @@ class Metrics:
             "wherry_sent_bytes", "Bytes of response bodies.", ["kind"], registry=self._registry
         )
         self._proxied = Counter(
-            "wherry_proxy_blobs",
-            "Requests for blobs of other registries: a miss starts a download.",
+            "wherry_proxy_requests",
+            "Requests for content of other registries: a miss is fetched from there.",
             ["result"],
             registry=self._registry,
         )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 USER = "wherry.user"  # key of a request's scope: the user that was authenticated
-PROXY = "wherry.proxy"  # key of a request's scope: whether a blob was a "hit" or a "miss"
+PROXY = "wherry.proxy"  # key of a request's scope: "hit", or "miss" if it was fetched
 
 
 class Exchange(NamedTuple):

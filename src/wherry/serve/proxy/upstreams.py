@@ -168,14 +168,12 @@ class Upstreams:
                 return None
 
     async def _blob(self, request: Request, repository: Repository, digest: Digest) -> Response:
-        request.scope[PROXY] = "hit"
         download = self._downloads.find(digest)
         if download is None or download.repository != repository.name:
             size = await self._locate(repository, digest)
             if size is not None:
                 return stored_blob(request, self._store, digest, size)
         download = self._downloads.find(digest)
-        request.scope[PROXY] = "hit" if download is not None else "miss"
         if request.method == "HEAD":
             request.scope[PROXY] = "miss"
             total = None if download is None else download.total
