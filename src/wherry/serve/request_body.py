@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-_BUFFER = 1024 * 1024  # bytes
+_BUFFER = 256 * 1024  # bytes; each upload that stalls keeps as much in memory
 _DRAIN_BYTES = 64 * 2**20
 _DRAIN_SECONDS = 5.0
 
@@ -27,7 +27,7 @@ def length(request: Request) -> int | None:
 
 
 async def buffers(request: Request) -> AsyncIterator[list[bytes]]:
-    """Yield the body of a request in lists of about 1 MiB.
+    """Yield the body of a request in lists of about 256 KiB.
 
     Raises:
         ClientDisconnect: The body is not complete; all that came has been yielded.
