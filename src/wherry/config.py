@@ -8,13 +8,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wherry.errors import InvalidReference
+from wherry.errors import InvalidReference, StoreError
 from wherry.model.platform import Platform
 from wherry.model.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from wherry.model.cloud_settings import CloudSettings
     from wherry.model.transfer_settings import TransferSettings
 
 MAX_EPOCH = 253402300799  # seconds from 1970 to the end of the year 9999
@@ -28,6 +29,22 @@ _AMD64_LEVELS = (
     ("v2", {"cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3"}),
     ("v3", {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave"}),
     ("v4", {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}),
+)
+
+# For each service of object storage: what its variables begin with, and those of its endpoint.
+_CLOUDS = {
+    "s3": ("AWS", ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")),
+    "gs": ("GOOGLE", ()),
+    "az": ("AZURE", ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")),
+}
+_CLOUD_CLIENT = (
+    "allow_http",
+    "allow_invalid_certificates",
+    "proxy_url",
+    "proxy_ca_certificate",
+    "proxy_excludes",
+    "root_certificate",
+    "user_agent",
 )
 
 
@@ -137,6 +154,36 @@ def transfer_settings(env: Mapping[str, str] | None = None) -> TransferSettings:
         except ValueError as error:
             raise ValueError(f"{variable} is {text!r}: {error}") from None
     return TransferSettings(**found)
+
+
+def cloud_settings(
+    settings: TransferSettings, env: Mapping[str, str] | None = None
+) -> CloudSettings:
+    """Read the variables of cloud services that set options of HTTP clients.
+
+    obstore reads all others itself, such as ``AWS_ENDPOINT_URL`` and ``AWS_ACCESS_KEY_ID``.
+    Plain http is allowed where a variable asks for it, or names an endpoint in http.
+
+    Raises:
+        StoreError: An endpoint is not a URL; the message names the variable.
+    """
+    from wherry.model.cloud_settings import CloudSettings
+
+    env = os.environ if env is None else env
+    client: dict[str, dict[str, str]] = {}
+    for service, (prefix, endpoints) in _CLOUDS.items():
+        variables = {name: f"{prefix}_{name.upper()}" for name in _CLOUD_CLIENT}
+        found = {name: env[each] for name, each in variables.items() if env.get(each)}
+        for endpoint in endpoints:
+            named = re.match(r"(https?)://[^/]", env.get(endpoint) or "https://-")
+            if named is None:
+                raise StoreError(f"{endpoint} is not a URL of http or https")
+            if named[1] == "http":
+                found.setdefault("allow_http", "true")
+        if settings.insecure:
+            found |= {"allow_http": "true", "allow_invalid_certificates": "true"}
+        client[service] = found
+    return CloudSettings(settings.timeout, settings.retries, client)
 
 
 def default_platform(env: Mapping[str, str] | None = None) -> str | None:

@@ -95,3 +95,62 @@ def test_an_invalid_address_has_the_position(text: str, position: int) -> None:
     with pytest.raises(InvalidReference) as caught:
         Address.parse(text)
     assert (caught.value.text, caught.value.position) == (text, position)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "name"),
+    [
+        ("oci:s3://bucket", "s3://bucket", ""),
+        ("oci:s3://bucket:1.2", "s3://bucket", "1.2"),
+        ("oci:s3://bucket/a/b", "s3://bucket/a/b", ""),
+        ("oci:s3://bucket/a/b/:1.2", "s3://bucket/a/b", "1.2"),
+        ("oci:gs://my.bucket/a:ghcr.io/app:1", "gs://my.bucket/a", "ghcr.io/app:1"),
+        ("oci:az://container/a b", "az://container/a b", ""),
+        (f"oci:s3://bucket/app@x:app@{DIGEST}", "s3://bucket/app@x", f"app@{DIGEST}"),
+    ],
+)
+def test_layouts_in_object_storage(text: str, path: str, name: str) -> None:
+    address = Address.parse(text)
+    assert (address.path, address.name, address.in_cloud) == (path, name, True)
+    assert str(address) == text.replace("/:", ":")
+    assert Address.parse(str(address)) == address
+
+
+def test_a_digest_in_object_storage() -> None:
+    assert Address.parse(f"oci:s3://bucket:@{DIGEST}").digest == Digest(DIGEST)
+    assert Address.parse(f"oci:s3://bucket/a:@{DIGEST}").digest == Digest(DIGEST)
+
+
+def test_a_directory_that_is_named_like_a_service() -> None:
+    address = Address.parse("oci:s3:tag")
+    assert (address.path, address.name, address.in_cloud) == ("s3", "tag", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "message"),
+    [
+        ("oci:s3://", 9, "the bucket's name is missing"),
+        ("oci:s3:///a", 9, "the bucket's name is missing"),
+        ("oci:s3://a_b!/c", 9, "not the name of a bucket"),
+        ("oci:s3://bucket/a//b", 18, "cannot be a part of a prefix"),
+        ("oci:s3://bucket/a/../b:1", 18, "cannot be a part of a prefix"),
+        ("oci:s3://bucket/a%20b", 16, "cannot be a part of a prefix"),
+        ("oci:s3://bucket/a:", 18, "the image's name is missing"),
+        ("oci:s3://bucket/a:@sha256:1", 19, "invalid sha256 digest"),
+        ("oci:s3://127.0.0.1:9000/bucket/a", 9, "the server does not belong in it"),
+        ("oci-archive:s3://bucket/a.tar", 12, "only a layout (oci:)"),
+        ("dir:s3://bucket/a", 4, "only a layout (oci:)"),
+    ],
+)
+def test_errors_in_object_storage(text: str, position: int, message: str) -> None:
+    with pytest.raises(InvalidReference) as failure:
+        Address.parse(text)
+    assert message in str(failure.value)
+    assert (failure.value.text, failure.value.position) == (text, position)
+
+
+@pytest.mark.parametrize("place", ["KEY:SECRET@bucket/a", "KEY:SEC/RET@bucket/a", "SECRET@bucket"])
+def test_credentials_in_an_address_are_not_shown(place: str) -> None:
+    with pytest.raises(InvalidReference, match="credentials do not belong") as failure:
+        Address.parse(f"oci:s3://{place}:1")
+    assert "SEC" not in f"{failure.value}{failure.value.text}{failure.value.hint}"

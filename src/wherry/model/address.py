@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from wherry.errors import InvalidDigest, InvalidReference
 from wherry.model.arguments import TEXT, checked
+from wherry.model.cloud_url import find_url_end, is_cloud_url
 from wherry.model.digest import Digest
 from wherry.model.record import Record
 from wherry.model.reference import Reference, is_short
@@ -36,7 +37,8 @@ class Address(Record):
         where: The place.
         name: The name as it was written. In a store it is a reference, an id or the prefix of
             an id. It is empty if the address of an archive has no name.
-        path: The file or directory of an archive or layout.
+        path: The file or directory of an archive or layout, or the URL of a layout in object
+            storage: ``s3://BUCKET/PREFIX``, without a slash at the end.
         given: ``name`` as a reference, without a default tag; None if it is not a reference.
         digest: The digest of an image in an archive.
         position: The position of an image in an archive, from 0.
@@ -58,6 +60,11 @@ class Address(Record):
             return None
         return self.given.with_default_tag()
 
+    @property
+    def in_cloud(self) -> bool:
+        """Whether ``path`` is a URL of object storage."""
+        return self.where is Where.OCI and is_cloud_url(self.path)
+
     @classmethod
     def of(cls, reference: Reference) -> Address:
         """Return the address of a name in a registry."""
@@ -69,8 +76,8 @@ class Address(Record):
         """Parse an address.
 
         Args:
-            text: ``docker://NAME``, ``store:NAME``, ``oci:PATH[:NAME]`` and so on, or a name
-                without a place.
+            text: ``docker://NAME``, ``store:NAME``, ``oci:PATH[:NAME]``,
+                ``oci:s3://BUCKET/PREFIX[:NAME]`` and so on, or a name without a place.
             bare: Where to look for a name without a place.
 
         Raises:
@@ -120,8 +127,15 @@ def _parse_name(text: str, start: int, where: Where) -> Address:
 def _parse_archive(text: str, start: int, where: Where) -> Address:
     """Parse a path and a name; a path ends at a colon, except after ``dir:``."""
     rest = text[start:]
-    path, colon, name = (rest, "", "") if where is Where.DIR else rest.partition(":")
-    at = start + len(path) + 1
+    if is_cloud_url(rest):
+        if where is not Where.OCI:
+            raise _error("only a layout (oci:) can be in object storage", text, start)
+        end = find_url_end(text, start)
+        path, colon, name = text[start:end], text[end : end + 1], text[end + 1 :]
+        at, path = end + 1, path.rstrip("/")
+    else:
+        path, colon, name = (rest, "", "") if where is Where.DIR else rest.partition(":")
+        at = start + len(path) + 1
     if not path:
         raise _error("the path is missing", text, start)
     if "\0" in path:

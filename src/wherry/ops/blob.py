@@ -110,7 +110,7 @@ def open_blob(
 
             opened = StoreSource(store()).open(descriptor, 0, access.cancel)
         else:
-            archive = stack.enter_context(open_archive(address, access.cancel))
+            archive = stack.enter_context(open_archive(address, access.cancel, cloud=access.cloud))
             archive.images()  # so that a docker archive knows which files are its blobs
             opened = archive.open(descriptor, 0, access.cancel)
         return VerifiedBlob(

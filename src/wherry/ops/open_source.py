@@ -15,6 +15,7 @@ from wherry.errors import (
     WherryError,
 )
 from wherry.model.address import Where
+from wherry.model.cloud_settings import CloudSettings
 from wherry.model.manifest import Manifest
 from wherry.model.record import Record
 from wherry.model.reference import Reference
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from wherry.archive.archive import Archive
+    from wherry.archive.cloud_files import CloudFiles
     from wherry.archive.directory_files import DirectoryFiles
     from wherry.archive.docker import DockerArchive
     from wherry.archive.tar_files import TarFiles
@@ -44,7 +46,8 @@ class Access(Record):
 
     ``session`` and ``stored`` are called only if they are needed. ``stored`` finds an image of a
     store by name or id. It returns the store, the root that the name stands for, and the
-    manifest that the name shows. ``target`` returns the store to copy into.
+    manifest that the name shows. ``target`` returns the store to copy into. ``cloud`` returns
+    how to connect to object storage.
     """
 
     session: Callable[[], Session]
@@ -52,6 +55,7 @@ class Access(Record):
     target: Callable[[], LocalStore]
     listener: Callable[[Event], None]
     cancel: CancelToken
+    cloud: Callable[[], CloudSettings] = CloudSettings
 
 
 class SourceImage(Record):
@@ -159,7 +163,9 @@ def _open(
         case Where.ANY:
             yield _from_anywhere(address, access, tries_v1=tries_v1)
         case _:
-            with open_archive(address, access.cancel, true_types=true_types) as archive:
+            with open_archive(
+                address, access.cancel, true_types=true_types, cloud=access.cloud
+            ) as archive:
                 root = archive.resolve(address)
                 document = archive.document(root.digest)
                 original = partial(archive.original, root)
@@ -242,17 +248,28 @@ def open_v1_image(
 
 @contextlib.contextmanager
 def open_archive(
-    address: Address, cancel: CancelToken, *, true_types: bool = False
+    address: Address,
+    cancel: CancelToken,
+    *,
+    true_types: bool = False,
+    cloud: Callable[[], CloudSettings] = CloudSettings,
 ) -> Iterator[Archive]:
-    """Open an archive or layout; raises `NotFound`, `StoreError` and the like."""
+    """Open an archive or layout; raises `NotFound`, `StoreError` and the like.
+
+    ``cloud`` returns how to connect to object storage.
+    """
     from wherry.archive.dir import FlatDirectory
     from wherry.archive.directory_files import DirectoryFiles
     from wherry.archive.legacy import docker_archive
     from wherry.archive.oci import OciLayout
     from wherry.archive.tar_files import TarFiles
 
-    files: DirectoryFiles | TarFiles
-    if address.where in {Where.OCI, Where.DIR}:
+    files: DirectoryFiles | TarFiles | CloudFiles
+    if address.in_cloud:
+        from wherry.archive.cloud_files import CloudFiles
+
+        files = CloudFiles(address.path, cloud(), cancel)
+    elif address.where in {Where.OCI, Where.DIR}:
         files = DirectoryFiles(address.path)
     else:
         files = TarFiles(address.path, cancel)

@@ -11,6 +11,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+import sysconfig
 import time
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING, Self
@@ -38,12 +39,14 @@ def find_binary(name: str) -> str | None:
     """Return the path of a program.
 
     Args:
-        name: The name of the program, looked up in ``PATH``, ``/usr/bin`` and ``/usr/sbin``.
+        name: The name of the program, looked up in ``PATH``, ``/usr/bin``, ``/usr/sbin`` and
+            where this Python's packages install programs.
 
     Returns:
         The path, or None if the program is not installed.
     """
-    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/bin", "/usr/sbin"])
+    scripts = sysconfig.get_path("scripts")
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/bin", "/usr/sbin", scripts])
     return shutil.which(name, path=path)
 
 
