@@ -15,7 +15,7 @@ from wherry.content.protocols import Busy
 from wherry.errors import Cancelled, IntegrityError, NotFound
 from wherry.model.digest import Digest
 from wherry.store import LocalStore
-from wherry.store.incoming import EXPIRY_SECONDS
+from wherry.store.incoming_files import EXPIRY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from wherry.errors import StoreFull
 from wherry.model.record import Record
-from wherry.store import cached, incoming, leases, refs, reserve
+from wherry.store import cached, incoming_files, leases, refs, reserve
 from wherry.store.garbage import Garbage, Unlinker
 from wherry.store.graph import Edges, reachable
 from wherry.store.locks import lock_abandoned
@@ -262,7 +262,7 @@ def sweep(files: BlobFiles, *, dry_run: bool) -> tuple[int, int]:
 
     Downloads stay while any operation adds to the store: a pull may be about to resume one.
     """
-    count, size = incoming.sweep(files, dry_run=dry_run)
+    count, size = incoming_files.sweep(files, dry_run=dry_run)
     parts = files.parts()
     if parts and not leases.is_any_alive(files.root):
         for name in parts:

@@ -11,9 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import threading
-import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,8 +20,9 @@ from wherry.errors import Cancelled, NotFound, StoreError
 from wherry.model.digest import Digest, mismatch
 from wherry.store import blob_info, repository_blobs
 from wherry.store.blob_info import BlobInfo
+from wherry.store.incoming_files import file_name, names, sweep
 from wherry.store.leases import Lease
-from wherry.store.locks import lock_abandoned, lock_file
+from wherry.store.locks import lock_file
 from wherry.store.os_errors import translate_os_errors
 
 if TYPE_CHECKING:
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
     from wherry.store.locks import FileLock
     from wherry.store.store_handle import StoreHandle
 
-EXPIRY_SECONDS = repository_blobs.KEPT_SECONDS  # since the last write
-_ID = re.compile(r"[0-9a-f]{32}")
-_FILE = re.compile(r"upload-[0-9a-f]{32}-[0-9a-f]{16}\.part")
 _HASHES = 1000  # running hashes that are kept; a hash has a few hundred bytes
 _BUFFER = 1024 * 1024
 _PIECES = 1024  # that one system call writes (IOV_MAX of Linux)
@@ -73,18 +69,18 @@ class IncomingBlobs:
         with translate_os_errors(self._handle.path):
             files.prepare(Digest.of(b""))
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            os.close(files.ingest.open(_file_name(repository, upload), flags))
+            os.close(files.ingest.open(file_name(repository, upload), flags))
         return upload
 
     def size(self, repository: str, upload: str) -> int:
         """Return the bytes that have arrived; raises `NotFound`."""
         with self._found() as ingest:
-            return ingest.stat(_file_name(repository, upload)).st_size
+            return ingest.stat(file_name(repository, upload)).st_size
 
     def cancel(self, repository: str, upload: str) -> None:
         """Remove an upload, even one that is being written; raises `NotFound`."""
         with self._found() as ingest:
-            name = _file_name(repository, upload)
+            name = file_name(repository, upload)
             ingest.stat(name)
             self.remove(name)
 
@@ -101,7 +97,7 @@ class IncomingBlobs:
             Busy: Another request is writing to it.
         """
         with self._found() as ingest:
-            name = _file_name(repository, upload)
+            name = file_name(repository, upload)
             lock = lock_file(ingest, name, make=False)
             if lock is None:
                 raise Busy(ingest.stat(name).st_size)
@@ -307,48 +303,9 @@ def _new_hash(algorithm: str) -> RunningHash:
     return RunningHash(algorithm, hashlib.new(algorithm), 0)
 
 
-def _file_name(repository: str, upload: str) -> str:
-    """Return the name of an upload's file; raises `FileNotFoundError` for an invalid id."""
-    if _ID.fullmatch(upload) is None:
-        raise FileNotFoundError
-    return f"upload-{upload}-{hashlib.sha256(repository.encode()).hexdigest()[:16]}.part"
-
-
 def _is_stored(files: BlobFiles, digest: Digest, size: int) -> bool:
     """Tell whether a blob is stored; a file of another size is damaged, and is replaced."""
     try:
         return files.size(digest) == size
     except FileNotFoundError:
         return False
-
-
-def names(files: BlobFiles) -> list[str]:
-    """Return the names of all uploads' files, in order."""
-    try:
-        return sorted(filter(_FILE.fullmatch, files.ingest.names()))
-    except FileNotFoundError:
-        return []
-
-
-def sweep(files: BlobFiles, *, dry_run: bool) -> tuple[int, int]:
-    """Remove expired uploads; return their number and their bytes."""
-    count = size = 0
-    for name in names(files):
-        with contextlib.suppress(FileNotFoundError):
-            if not _is_expired(files.ingest.stat(name)):
-                continue
-        lock = lock_abandoned(files.ingest, name)
-        if lock is None:
-            continue
-        found = os.fstat(lock.descriptor)
-        if _is_expired(found):
-            count += 1
-            size += found.st_size
-            if not dry_run:
-                files.ingest.unlink(name)
-        lock.release()
-    return count, size
-
-
-def _is_expired(found: os.stat_result) -> bool:
-    return found.st_mtime < time.time() - EXPIRY_SECONDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from wherry.store import incoming, leases, unpacked
+from wherry.store import incoming_files, leases, unpacked
 from wherry.store.gc import sweep
 from wherry.store.graph import Edges, reachable
 
@@ -64,7 +64,7 @@ def usage(db: Database, files: BlobFiles) -> Usage:
         kept = unpacked.diff_ids(connection, sizes.keys() - held)
     others = {digest for (digest,) in rows}.union(images.values())
     layers = [size for digest, size in sizes.items() if digest not in others]
-    names = files.parts() + incoming.names(files)
+    names = files.parts() + incoming_files.names(files)
     parts = _sizes(files.ingest, names) if names else []
     _, broken = sweep(files, dry_run=True)
     count, unpacked_size = unpacked.measure(files.root)
