@@ -45,7 +45,7 @@ ARROWS = {
     "plan": CORE | {"transfer", "ops"},
     "client_calls": CORE
     | {"_context", "_values", "config", "image", "image_store", "ops", "plan"}
-    | {"client_calls", "registry", "serve", "sync"},
+    | {"client_calls", "registry", "serve", "sync", "transfer"},
     "client": CORE | {"_context", "client_calls", "config", "parameters"},
     "cli": CORE | {"cli", "client", "image_store", "config", "ops", "sync"},
     "testing": CORE | {"testing"},

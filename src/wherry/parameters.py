@@ -31,6 +31,10 @@ def _is_given(value: Any) -> bool:
 _PATH = instance("a path", str, os.PathLike).replace(valid=_is_given, quoted=True)
 
 
+def _are_paths(value: Sequence[Any]) -> bool:
+    return len(value) > 0 and all(_PATH.fits(each) and _is_given(each) for each in value)
+
+
 def _is_store(value: object) -> bool:
     return _PATH.fits(value) or isinstance(value, wherry.Store)
 
@@ -112,6 +116,11 @@ RULES = {
     "dry_run": FLAG,
     "exclude": _TEXTS,
     "file": _PATH,
+    "files": Rule(
+        "a path or a list of paths",
+        lambda value: _PATH.fits(value) or _is_list(value),
+        lambda value: _is_given(value) if _PATH.fits(value) else _are_paths(value),
+    ),
     "force": FLAG,
     "foreign": FLAG,
     "format": choice("docker", "oci-archive", "oci", "dir"),

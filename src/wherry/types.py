@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from wherry.sync.lock_file import LockedImage as LockedImage
     from wherry.sync.lock_file import LockedPlatform as LockedPlatform
     from wherry.sync.lock_file import LockOrPath as LockOrPath
+    from wherry.sync.pin import PinnedImage as PinnedImage
     from wherry.transfer.execute import CopyResult as CopyResult
     from wherry.transfer.plan_values import Convert as Convert
     from wherry.transfer.plan_values import Mount as Mount
@@ -117,6 +118,7 @@ _HOMES = {
     "NameCandidate": "wherry.registry.hosts",
     "NameReport": "wherry.ops.why",
     "Order": "wherry.ops.tags",
+    "PinnedImage": "wherry.sync.pin",
     "PlannedDocument": "wherry.transfer.plan_values",
     "PlatformImage": "wherry.ops.platforms",
     "RawLimit": "wherry.content.verify",

@@ -36,6 +36,7 @@ WRONG: dict[str, list[Any]] = {
     "cancel": [True, threading.Event(), wherry.CancelToken],
     "config": ["{}", {}, bytearray(b"{}")],
     "credentials": ["me:secret", ("me",), ("a", "b", "c"), ("me", None), {"me": "secret"}, 5],
+    "files": [5, [], [5], b"a", "", ["a", ""]],
     "format": CHOICES,
     "jobs": [*NUMBERS, 1.5],
     "labels": ["a=b", ["a"], {"a": 1}, {1: "a"}],
@@ -79,6 +80,7 @@ for names, values in (
 # Good values of the parameters that have to be given.
 DIGEST = wherry.Digest.of(b"")
 GOOD: dict[str, Any] = {
+    "file": "compose.yaml",
     "directory": "rootfs",
     "names": "alpine",
     "output": "a.tar",

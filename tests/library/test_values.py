@@ -92,6 +92,8 @@ def values(fake: FakeRegistry, client: wherry.Client, tmp_path: Path) -> list[An
     found += [store.tag(name, "other:1"), store.remove("other:1")]
     (tmp_path / "images.toml").write_text(f'[[images]]\nsource = "{name}"')
     found.append(client.lock(tmp_path / "images.toml"))
+    (tmp_path / "compose.yaml").write_text(f"services: {{a: {{image: '{name}'}}}}")
+    found.append(client.pin(tmp_path / "compose.yaml"))
     return found
 
 

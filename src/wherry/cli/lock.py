@@ -20,18 +20,37 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wherry.sync.lock import LockChange, LockResult
+    from wherry.sync.pin import PinnedImage
 
 EXAMPLES = """\b
 Examples:
   wherry lock
   wherry lock --check
   wherry lock --upgrade python ghcr.io/acme/app:1.4
+  wherry lock --from compose.yaml -o images.lock
+  wherry lock --pin deployment.yaml
 """
 _DEFAULT = "images.toml"
+_FILE = NonEmptyPath(path_type=Path, dir_okay=False)
 
 
 @click.command("lock", epilog=EXAMPLES)
 @click.argument("words", nargs=-1, metavar="[FILE] [NAME…]")
+@click.option(
+    "--from",
+    "sources",
+    type=_FILE,
+    metavar="YAML",
+    multiple=True,
+    help="Lock what a compose file or Kubernetes YAML names; may be repeated.",
+)
+@click.option(
+    "--pin",
+    "pinned",
+    type=_FILE,
+    metavar="YAML",
+    help="Write digests into a compose file or Kubernetes YAML, and no lock.",
+)
 @click.option(
     "-o",
     "--output",
@@ -55,6 +74,8 @@ def command(
     ctx: click.Context,
     /,
     words: tuple[str, ...],
+    sources: tuple[Path, ...],
+    pinned: Path | None,
     output: Path | None,
     check: bool,
     upgrade: bool,
@@ -64,20 +85,29 @@ def command(
     """Lock the images that FILE (default images.toml) names to their digests.
 
     Prints a line for each change. A name of the lock keeps its digest while the registry has
-    it; --upgrade resolves it again.
+    it; --upgrade resolves it again. With --from and without -o, the lock is printed instead.
     """
     if check and upgrade:
         raise click.UsageError("--check cannot be combined with --upgrade", ctx)
-    file, names = _split(ctx, words, upgrade=upgrade)
+    if pinned is not None and (sources or output or check):
+        raise click.UsageError("--pin cannot be combined with --from, -o or --check", ctx)
+    if sources and check and output is None:
+        raise click.UsageError("--from with --check needs -o LOCK", ctx)
+    other = bool(sources) or pinned is not None
+    file, names = _split(ctx, words, upgrade=upgrade, has_file=other)
     with make_client(global_options(ctx), None, registry) as client:
+        if pinned is not None:
+            changed = client.pin(pinned, upgrade=names or upgrade, on_event=print_event)
+            _print_pinned(changed, as_json=as_json)
+            return DONE
         found = client.lock(
-            file, output, upgrade=names or upgrade, check=check, on_event=print_event
+            sources or file,
+            output,
+            upgrade=names or upgrade,
+            check=check,
+            on_event=print_event,
         )
-    if as_json:
-        sys.stdout.write(f"{json.dumps(_object(found), indent=2)}\n")
-    else:
-        sys.stdout.writelines(f"{printable(str(change))}\n" for change in found.changes)
-    sys.stdout.flush()
+    _print(found, as_json=as_json, whole=bool(sources) and output is None)
     if check:
         return FAILED if found.changes else DONE
     count = len(found.lock.images)
@@ -85,21 +115,31 @@ def command(
     return DONE
 
 
-def _split(ctx: click.Context, words: Sequence[str], *, upgrade: bool) -> tuple[Path, list[str]]:
-    """Split the arguments into the file and the names to upgrade."""
-    has_file = bool(words) and (not upgrade or words[0].endswith(".toml"))
-    file = Path(words[0] if has_file else _DEFAULT)
-    names = list(words[1:] if has_file else words)
+def _split(
+    ctx: click.Context, words: Sequence[str], *, upgrade: bool, has_file: bool
+) -> tuple[Path, list[str]]:
+    """Split the arguments into the file, unless an option names it, and names to upgrade."""
+    is_first = not has_file and bool(words) and (not upgrade or words[0].endswith(".toml"))
+    file = Path(words[0] if is_first else _DEFAULT)
+    names = list(words[1:] if is_first else words)
     if names and not upgrade:
         raise click.UsageError("names can only be given with --upgrade", ctx)
     return file, names
 
 
-def _object(found: LockResult) -> dict[str, Any]:
-    return {
-        "changes": [_change(each) for each in found.changes],
-        "images": found.lock.to_json(),
-    }
+def _print(found: LockResult, *, as_json: bool, whole: bool) -> None:
+    """Print what changed, or the ``whole`` lock."""
+    if as_json:
+        value = {
+            "changes": [_change(each) for each in found.changes],
+            "images": found.lock.to_json(),
+        }
+        sys.stdout.write(f"{json.dumps(value, indent=2)}\n")
+    elif whole:
+        sys.stdout.write(found.lock.to_toml())
+    else:
+        sys.stdout.writelines(f"{printable(str(change))}\n" for change in found.changes)
+    sys.stdout.flush()
 
 
 def _change(change: LockChange) -> dict[str, str | None]:
@@ -109,3 +149,15 @@ def _change(change: LockChange) -> dict[str, str | None]:
         "old": None if change.old is None else str(change.old),
         "new": None if change.new is None else str(change.new),
     }
+
+
+def _print_pinned(changed: Sequence[PinnedImage], *, as_json: bool) -> None:
+    if as_json:
+        value = [
+            {"place": each.place, "line": each.line, "old": each.old, "new": each.new}
+            for each in changed
+        ]
+        sys.stdout.write(f"{json.dumps(value, indent=2)}\n")
+    else:
+        sys.stdout.writelines(f"{each.line}: {printable(each.new)}\n" for each in changed)
+    sys.stdout.flush()

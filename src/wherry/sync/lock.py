@@ -14,6 +14,7 @@ from wherry.model.reference import Reference
 from wherry.ops.open_source import open_repository
 from wherry.sync.lock_file import Lock, LockedImage
 from wherry.sync.read_platforms import read_platforms
+from wherry.sync.resolve_name import resolve_name
 from wherry.sync.wanted_images import find_wanted
 from wherry.transfer.progress import Emitter
 
@@ -76,9 +77,9 @@ class Upgrade(Record):
         """Tell whether a name is to be resolved again."""
         return self.everything or not {str(reference), reference.name}.isdisjoint(self.names)
 
-    def check(self, wanted: Sequence[WantedImage]) -> None:
-        """Raise `NotFound` for a name that is not among the wanted ones."""
-        known = {text for each in wanted for text in (str(each.name), each.name.name)}
+    def check(self, known_names: Sequence[Reference]) -> None:
+        """Raise `NotFound` for a name that is not among the known ones."""
+        known = {text for each in known_names for text in (str(each), each.name)}
         for name in self.names:
             if name not in known:
                 raise NotFound(f"{name} is not among the images to lock")
@@ -104,7 +105,7 @@ def lock_images(
         WherryError: A registry cannot be asked.
     """
     wanted = find_wanted(entries, access, jobs)
-    upgrade.check(wanted)
+    upgrade.check([image.name for image in wanted])
     known: Mapping[str, LockedImage] = {} if old is None else old.by_name
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     each_jobs = max(1, jobs // max(1, len(wanted)))
@@ -127,7 +128,7 @@ def check_lock(entries: Sequence[ImageEntry], old: Lock, access: Access, jobs: i
     """
 
     def check(image: WantedImage) -> LockedImage:
-        digest = open_repository(image.name, access).resolve(image.name).digest
+        digest = resolve_name(image.name, access)
         moment = datetime.datetime.now(datetime.UTC)
         return LockedImage(image.name, digest, "", 0, moment, image.platforms)
 

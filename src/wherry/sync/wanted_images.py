@@ -50,16 +50,16 @@ def find_wanted(entries: Sequence[ImageEntry], access: Access, jobs: int) -> lis
                 f"{entry.source.familiar} has no tag, and nothing says which are meant",
                 hint="add a tag to source, or one of: tags, match, semver, newest",
             ).within(entry.place)
-    chosen: dict[str, list[Reference]] = {}
+    chosen: dict[int, list[Reference]] = {}
 
-    def choose(entry: ImageEntry, _cancel: CancelToken) -> None:
-        chosen[entry.place] = choose_images(entry, access, jobs)
+    def choose(number: int, _cancel: CancelToken) -> None:
+        chosen[number] = choose_images(entries[number], access, jobs)
 
-    tasks = [functools.partial(choose, entry) for entry in entries]
+    tasks = [functools.partial(choose, number) for number in range(len(entries))]
     run_tasks(None, tasks, jobs=jobs, cancel=access.cancel)
     found: dict[Reference, tuple[Platform, ...]] = {}
-    for entry in entries:
-        for name in chosen[entry.place]:
+    for number, entry in enumerate(entries):
+        for name in chosen[number]:
             before, these = found.get(name, entry.platforms), entry.platforms
             found[name] = tuple(dict.fromkeys((*before, *these))) if before and these else ()
     return [WantedImage(name, platforms) for name, platforms in found.items()]
