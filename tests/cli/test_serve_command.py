@@ -129,7 +129,7 @@ def test_options_reach_the_server(wherry: Wherry, tmp_path: Path) -> None:
 
 
 def test_a_file_or_an_address_that_cannot_be_used(wherry: Wherry, tmp_path: Path) -> None:
-    users, none = tmp_path / "users", tmp_path / "none"
+    users = tmp_path / "users"
     users.write_text("alice:plain\n")
     _, certificate, _ = make_certificate(tmp_path / "one")
     _, _, key = make_certificate(tmp_path / "two")
@@ -139,8 +139,6 @@ def test_a_file_or_an_address_that_cannot_be_used(wherry: Wherry, tmp_path: Path
         for code, hint, message, options in (
             (1, "--listen", f"{taken}: cannot listen (Address already", ("--listen", taken)),
             (2, "--help", "'5000' is not an address to listen on", ("--listen", "5000")),
-            (1, "", "name.invalid: cannot be resolved", ("--listen", "name.invalid:5000")),
-            (2, "--help", f"File '{none}' does not exist", ("--htpasswd", str(none))),
             (
                 1,
                 "htpasswd -B",
@@ -148,7 +146,6 @@ def test_a_file_or_an_address_that_cannot_be_used(wherry: Wherry, tmp_path: Path
                 ("--htpasswd", str(users)),
             ),
             (1, "", "the key does not belong to", ("--tls", str(certificate), str(key))),
-            (2, "--help", "'acme' cannot be the name of a registry", ("--name", "acme")),
         ):
             done = wherry("serve", *options)
             assert (done.returncode, done.stdout) == (code, "")
