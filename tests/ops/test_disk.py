@@ -147,7 +147,7 @@ def many_images(store: library.Store, count: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["images", "blobs"])
-@pytest.mark.parametrize("free", [48, 64, 96, 128, 192])
+@pytest.mark.parametrize("free", [56, 64, 96, 128, 192])
 def test_a_disk_that_is_nearly_full_is_collected(
     mount: Callable[..., Path], store: library.Store, free: int, kind: str
 ) -> None:
