@@ -46,16 +46,16 @@ def find_image(store: LocalStore, name: ImageName) -> StoredImage:
         return _by_manifest(store, text) or _by_id(store, whole.group(1), text)
     if reference is None:
         reference = Reference.parse(text)  # which raises the error
-    ref = store.find(reference.with_default_tag())
-    if ref is not None and (record := store.image(ref.manifest)) is not None:
-        return StoredImage(ref.root, record)
+    named = store.find_with_image(reference.with_default_tag())
+    if named is not None and named[1] is not None:
+        return StoredImage(named[0].root, named[1])
     if re.fullmatch(_ID_PREFIX, text):
         return _by_id(store, text, text)
     if (prefix := re.fullmatch(_LONG_PREFIX, text)) is not None:
         return _by_id(store, prefix.group(1), text)
     if (found := _by_manifest(store, text)) is not None:  # sha512
         return found
-    if ref is not None:
+    if named is not None:
         message = "is no image: it is an artifact, or an index of which no image is stored"
         raise NotFound(message, hint=f"copy it as it is: wherry copy store:{text} …").within(text)
     raise _not_found(text)
@@ -68,9 +68,9 @@ def find_root(store: LocalStore, name: ImageName) -> tuple[Digest, Digest]:
         The root, and the manifest that the name shows.
     """
     _, reference = _read_name(store, name)
-    ref = None if reference is None else store.find(reference.with_default_tag())
-    if ref is not None and store.image(ref.manifest) is None:
-        return ref.root, ref.manifest
+    named = None if reference is None else store.find_with_image(reference.with_default_tag())
+    if named is not None and named[1] is None:
+        return named[0].root, named[0].manifest
     found = find_image(store, name)
     return found.root, found.record.manifest
 

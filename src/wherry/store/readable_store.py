@@ -54,6 +54,17 @@ class ReadableStore:
         """Look up a name."""
         return self.ask(lambda connection: refs.find(connection, reference), None)
 
+    def find_with_image(
+        self, reference: wherry.Reference
+    ) -> tuple[refs.Ref, wherry.types.ImageRecord | None] | None:
+        """Look up a name and the image that it shows, both at the same moment."""
+        db = self._handle.database()
+        if db is None:
+            return None
+        with db.snapshot() as connection:
+            ref = refs.find(connection, reference)
+            return None if ref is None else (ref, images.find_image(connection, ref.manifest))
+
     def image(self, manifest: Digest) -> wherry.types.ImageRecord | None:
         """Return the image of a manifest, or None unless its config and layers are stored."""
         return self.ask(lambda connection: images.find_image(connection, manifest), None)
