@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from index_images import IMAGE, INDEX
-from wherry.errors import NotFound, Unsupported, WherryError
+from wherry.errors import NotFound, WherryError
 from wherry.sync.lock_file import Lock
 from wherry.testing import build_image, tar_layer
 
@@ -105,7 +105,6 @@ def test_a_link_to_the_file_stays_one(client: Client, compose: Path) -> None:
     ("more", "error", "words"),
     [
         ("    gone: {image: HOST/gone:1}", NotFound, "/gone:1: "),
-        ('    a: {image: "HOST\\x2fapp:1"}', Unsupported, ":10: services.a.image: has escapes"),
         ("    a: {image: >-\n", WherryError, "not valid YAML"),
     ],
 )
@@ -121,6 +120,50 @@ def test_a_failure_leaves_the_file_alone(
     with pytest.raises(error, match=words):
         client.pin(compose)
     assert compose.read_bytes() == before
+
+
+def test_names_that_cannot_be_replaced_are_left_out(
+    fake: FakeRegistry, client: Client, compose: Path
+) -> None:
+    events: list[tuple[str, str]] = []
+    compose.write_bytes(
+        written(fake, 'services:\n  a: {image: "HOST\\x2fapp:1"}\n  b: {image: HOST/app:1}')
+    )
+    (changed,) = client.pin(
+        compose, on_event=lambda event: events.append((event.reference, event.message))
+    )
+    assert changed.line == 3
+    assert events == [
+        (f"{compose}:2", "services.a.image has escapes, line breaks or variables; left out")
+    ]
+
+
+DOCKERFILE = """\
+# escape=`
+ARG VERSION=1
+FROM HOST/app:1 AS base  # not a comment
+FROM --platform=$BUILDPLATFORM `
+  # a comment
+  HOST/tool
+COPY --from=HOST/app:2 --chown=1 /a /b
+RUN --mount=type=bind,from=HOST/app:1,target=/c ls
+FROM base
+FROM HOST/app:$VERSION
+"""
+
+
+def test_dockerfiles_are_pinned_and_locked(
+    fake: FakeRegistry, client: Client, compose: Path
+) -> None:
+    file = compose.with_name("Dockerfile.test")
+    file.write_bytes(written(fake, DOCKERFILE))
+    names = {f"{fake.host}/{name}" for name in ("app:1", "app:2", "tool:latest")}
+    assert set(client.lock(file).lock.by_name) == names
+    assert [each.line for each in client.pin(file)] == [3, 4, 7, 8]
+    app, tool = f"@{INDEX.digest}", f":latest@{IMAGE.digest}"
+    text = DOCKERFILE.replace("app:1", f"app:1{app}").replace("app:2", f"app:2{app}")
+    assert file.read_bytes() == written(fake, text.replace("/tool", f"/tool{tool}"))
+    assert client.pin(file) == []
 
 
 def test_kubernetes_files_are_pinned_on_docker_registry(

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from wherry.errors import WherryError
-from wherry.sync.yaml_images import MAX_YAML, find_images, read_yaml
+from wherry.sync.found_image import MAX_TEXT, read_text
+from wherry.sync.yaml_images import find_images
 
 FILE = Path("file.yaml")
 
@@ -151,7 +152,7 @@ WRONG = [
     ("services: {a: {image: a}", "not valid YAML (line 1: "),
     ("services: {a: *b}", "not valid YAML (line 1: found undefined alias"),
     ("services: \x00", "not valid YAML"),
-    ("[" * 5000, "not valid YAML (nested too deeply)"),
+    ("[" * 1000, "not valid YAML (nested too deeply)"),
     ("a: " * 5000, "not valid YAML"),
     ("services:\n  a: {image: a, image: b}", "file.yaml:2: the key 'image' appears twice"),
     ("services:\n  a: {}\n  a: {}", "file.yaml:3: the key 'a' appears twice"),
@@ -198,7 +199,7 @@ def test_damaged_files_are_read_or_refused(seed: int) -> None:
     ("size", "content", "words"),
     [
         (100 * 2**20, b"", "over 2 MiB"),
-        (MAX_YAML + 1, b"", "over 2 MiB"),
+        (MAX_TEXT + 1, b"", "over 2 MiB"),
         (0, b"\xff\xfea\0", "not UTF-8"),
     ],
 )
@@ -211,7 +212,7 @@ def test_files_that_are_no_text_are_not_parsed(
         with file.open("r+b") as output:
             output.truncate(size)
     with pytest.raises(WherryError, match=words):
-        read_yaml(file)
+        read_text(file)
 
 
 def test_a_missing_package_is_one_line() -> None:

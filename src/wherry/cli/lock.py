@@ -40,16 +40,16 @@ _FILE = NonEmptyPath(path_type=Path, dir_okay=False)
     "--from",
     "sources",
     type=_FILE,
-    metavar="YAML",
+    metavar="FILE",
     multiple=True,
-    help="Lock what a compose file or Kubernetes YAML names; may be repeated.",
+    help="Lock what a compose file, Kubernetes YAML or Dockerfile names; may be repeated.",
 )
 @click.option(
     "--pin",
     "pinned",
     type=_FILE,
-    metavar="YAML",
-    help="Write digests into a compose file or Kubernetes YAML, and no lock.",
+    metavar="FILE",
+    help="Write digests into a compose file, Kubernetes YAML or Dockerfile, and no lock.",
 )
 @click.option(
     "-o",

@@ -40,7 +40,8 @@ class LockCalls(ClientCalls):
 
         Args:
             files: The file images.toml, or several files. Compose files and Kubernetes YAML end
-                in ``.yaml``, ``.yml`` or ``.json``, and need the extra ``wherry[sync]``.
+                in ``.yaml``, ``.yml`` or ``.json``, and need the extra ``wherry[sync]``. Names of
+                Dockerfiles begin with ``Dockerfile`` or ``Containerfile``, or end so.
             lock_file: The lock; by default images.toml with the suffix ``.lock``. For other files
                 no lock is read or written by default.
             upgrade: True resolves all names again. A list resolves these: names of images, or
@@ -86,10 +87,11 @@ class LockCalls(ClientCalls):
         on_event: Listener = None,
         cancel: CancelToken | None = None,
     ) -> list[wherry.types.PinnedImage]:
-        """Write digests into a compose file or Kubernetes YAML. Idempotent.
+        """Write digests into a compose file, Kubernetes YAML or a Dockerfile. Idempotent.
 
         Each name of an image becomes ``name:tag@digest``; ``latest`` is the default tag. All else
-        in the file stays as it is. Needs the extra ``wherry[sync]``.
+        in the file stays as it is. YAML needs the extra ``wherry[sync]``. A name with escapes or
+        variables is left out with a warning.
 
         Args:
             file: The file. It is replaced as a whole.
@@ -99,7 +101,6 @@ class LockCalls(ClientCalls):
             The names that changed.
 
         Raises:
-            Unsupported: A name has escapes or a line break in the file.
             WherryError: The file cannot be read or written, or the extra is missing.
         """
         from wherry.sync.pin import pin_images

@@ -1,4 +1,4 @@
-"""Pinning: writing digests into compose files and Kubernetes YAML."""
+"""Pinning: writing digests into compose files, Kubernetes YAML and Dockerfiles."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 from wherry.content.output import whole_file
 from wherry.content.scheduler import run_tasks
-from wherry.errors import Unsupported, WherryError
+from wherry.errors import WherryError
 from wherry.model.digest import Digest
 from wherry.model.record import Record
 from wherry.model.reference import Reference
+from wherry.sync.read_entries import find_in_file
 from wherry.sync.resolve_name import resolve_name
-from wherry.sync.yaml_images import find_images, read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from wherry.content.cancel import CancelToken
     from wherry.ops.open_source import Access
+    from wherry.sync.found_image import FoundImage
     from wherry.sync.lock import Upgrade
-    from wherry.sync.yaml_images import FoundImage
 
 
 class PinnedImage(Record):
@@ -60,17 +60,16 @@ def pin_images(
 
     Raises:
         NotFound: An image, or a name to upgrade, does not exist.
-        Unsupported: A name has escapes or a line break in the file.
         WherryError: The file or a registry cannot be read, or the file cannot be written.
     """
-    text = read_yaml(file)
-    found = find_images(text, file, warn)
+    text, found = find_in_file(file, warn)
     upgrade.check([_unpinned(image.reference) for image in found])
     wanted = [image for image in found if _is_wanted(image, upgrade)]
     for image in wanted:
         if not image.is_spliceable:
-            message = "has escapes or line breaks; write it plainly to pin it"
-            raise Unsupported(message).within(f"{file}:{image.line}", image.place)
+            reason = "has escapes, line breaks or variables; left out"
+            warn(f"{file}:{image.line}", f"{image.place} {reason}")
+    wanted = [image for image in wanted if image.is_spliceable]
     digests = _resolve([_unpinned(image.reference) for image in wanted], access, jobs)
     pinned = [(image, _with_digest(image, digests[_unpinned(image.reference)])) for image in wanted]
     changed = [(image, new) for image, new in pinned if new != image.text]

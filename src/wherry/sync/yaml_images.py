@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from wherry.content.small_file import read_small
 from wherry.errors import InvalidReference, WherryError
 from wherry.model.reference import Reference
+from wherry.sync.found_image import FoundImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-MAX_YAML = 2 * 2**20  # bytes of a YAML file; parsing 1 MiB takes 5 seconds
 _CONTAINERS = ("containers", "initContainers", "ephemeralContainers")
 _MERGE = "<<"  # a key whose mappings are merged
-
-
-class FoundImage(NamedTuple):
-    """The name of an image in a text.
-
-    Attributes:
-        place: Where it is: ``services.web.image``.
-        line: The line, from 1.
-        reference: The name, parsed.
-        text: The name as written.
-        start: The index of its first character, within the quotes if it has any.
-        is_spliceable: Whether the text has it at that position, character by character.
-    """
-
-    place: str
-    line: int
-    reference: Reference
-    text: str
-    start: int
-    is_spliceable: bool
-
-
-def read_yaml(file: Path) -> str:
-    """Read a YAML file, with its byte order mark if it has one.
-
-    Raises:
-        WherryError: It cannot be read, is over the limit, or is not UTF-8.
-    """
-    try:
-        return read_small(file, MAX_YAML).decode()
-    except OSError as error:
-        raise WherryError(str(error.strerror)).within(file) from error
-    except UnicodeDecodeError:
-        raise WherryError("not valid YAML (not UTF-8)").within(file) from None
 
 
 def find_images(text: str, file: Path, warn: Callable[[str, str], None]) -> list[FoundImage]:
