@@ -33,7 +33,7 @@ PATIENCE = 20.0
 LONG = 600.0  # seconds that a call waits for an answer if nothing ends it
 CALLS = [
     *("pull", "pull_all_tags", "validate", "inspect", "platforms", "tags", "digest", "manifest"),
-    *("config", "history", "referrers", "save", "login", "why"),
+    *("config", "history", "referrers", "save", "login", "why", "lock", "pin"),
 ]
 
 
@@ -42,6 +42,12 @@ def begin(client: wherry.Client, name: str, call: str, directory: Path) -> Any:
     match call:
         case "save":
             return client.save(f"docker://{name}", directory / "a.tar")
+        case "lock":
+            (directory / "images.toml").write_text(f'[[images]]\nsource = "{name}"')
+            return client.lock(directory / "images.toml")
+        case "pin":
+            (directory / "Dockerfile").write_text(f"FROM {name}")
+            return client.pin(directory / "Dockerfile")
         case "login":
             return client.login(name.partition("/")[0], "me", "secret")
         case _:

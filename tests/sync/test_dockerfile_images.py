@@ -84,9 +84,9 @@ def test_a_name_that_does_not_parse_is_one_line() -> None:
     ids=lambda text: text[:20],
 )
 def test_hostile_files_take_no_more_than_seconds(text: str) -> None:
-    started = time.process_time()
+    started = time.thread_time()
     try:
         find_dockerfile_images(text, FILE, lambda *_: None)
     except WherryError as error:
         assert len(str(error)) < 10_000_000  # noqa: PT017 - it may also be read
-    assert time.process_time() - started < 5
+    assert time.thread_time() - started < 5

@@ -91,7 +91,8 @@ def read_image_list(file: Path) -> list[ImageEntry]:
     """
     raw = toml_files.read(file)
     if raw is None:
-        raise WherryError("there is no such file").within(file)
+        hint = "it names the images to lock; `--from` reads compose files and others instead"
+        raise WherryError("there is no such file", hint=hint).within(file)
     return parse_image_list(raw, file)
 
 
