@@ -242,6 +242,25 @@ esac
 
 
 @pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mount file systems in memory; skip the test if that is not allowed."""
+    mounted: list[Path] = []
+
+    def make(name: str, size: str) -> Path:
+        place = tmp_path / name
+        place.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+        if os.geteuid() != 0 or subprocess.run(command, check=False).returncode != 0:
+            pytest.skip("file systems cannot be mounted here")
+        mounted.append(place)
+        return place
+
+    yield make
+    for place in reversed(mounted):
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture
 def helper_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Return a function that adds a program docker-credential-NAME to PATH.
 

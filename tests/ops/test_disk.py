@@ -23,7 +23,7 @@ from wherry.store.os_errors import translate_os_errors
 from wherry.testing import FakeRegistry, SilentPort, build_image, pseudo_random_files, tar_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from conftest import Wherry
 
@@ -33,25 +33,6 @@ BIG = build_image(
 LAYER = BIG.layers[0]
 SMALL = build_image([tar_layer({"a": b"a"})])
 KEPT = {".part", ".db", ".db-wal", ".db-shm", ".lock", ".reserve"}
-
-
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mount file systems in memory; skip the test if that is not allowed."""
-    mounted: list[Path] = []
-
-    def make(name: str, size: str) -> Path:
-        place = tmp_path / name
-        place.mkdir(parents=True, exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
-        if os.geteuid() != 0 or subprocess.run(command, check=False).returncode != 0:
-            pytest.skip("file systems cannot be mounted here")
-        mounted.append(place)
-        return place
-
-    yield make
-    for place in reversed(mounted):
-        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 def read_only(place: Path) -> None:

@@ -20,7 +20,7 @@ from wherry.serve.context import Context
 from wherry.store import LocalStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from asgi_client import Answer
@@ -124,6 +124,27 @@ def test_an_upload_belongs_to_its_repository(api: AsgiClient) -> None:
         answer = api(method, f"{upload}?digest={BLOB}", DATA if method == "PATCH" else b"")
         assert answer.status == 404
         assert answer.codes == ["BLOB_UPLOAD_UNKNOWN"]
+
+
+def test_a_single_post_that_fails_leaves_no_upload(api: AsgiClient, local: LocalStore) -> None:
+    target = f"{START}?digest={BLOB}"
+    cut = api("POST", target, DATA[:1000], {"Content-Length": "3000"}, leaves=True)
+    assert (cut.status, cut.codes) == (400, ["SIZE_INVALID"])
+    assert api("POST", target, DATA, {"Content-Range": "5-9"}).status == 416
+    assert api("POST", target, DATA[1:]).codes == ["DIGEST_INVALID"]
+    assert local.incoming.count() == 0
+
+
+def test_a_full_disk_has_room_for_others_after_an_upload(mount: Callable[..., Path]) -> None:
+    data = os.urandom(3 * 2**20)
+    with contextlib.closing(LocalStore(mount("disk", "3m") / "store")) as store:
+        api = AsgiClient(create_app(Context(store, NAME, host_platform())))
+        upload = started(api)
+        assert api("PATCH", upload, DATA).status == 202
+        assert api("PATCH", upload, data).status == 507
+        assert state(api, upload) == "0-2999"
+        assert api("POST", f"{START}?digest={Digest.of(data)}", data).status == 507
+        assert complete(api, upload).status == 201
 
 
 def test_a_digest_that_is_missing_or_invalid_keeps_the_upload(api: AsgiClient) -> None:

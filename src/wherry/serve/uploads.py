@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from starlette.responses import Response
 
 from wherry.content.pipeline import Limits
 from wherry.content.protocols import Busy
-from wherry.errors import IntegrityError, NotFound
+from wherry.errors import IntegrityError, NotFound, StoreFull, WherryError
 from wherry.model.digest import HEX_LENGTHS, Digest
 from wherry.model.reference import is_path
 from wherry.serve import request_body
@@ -50,7 +51,11 @@ async def start(request: Request, route: Route, context: Context) -> Response:
         request_body.length(request) == 0 and digest != Digest.of(b"", digest.algorithm)
     ):
         return session.accepted(0, algorithm)
-    return await _complete(request, route, session, digest)
+    try:
+        return await _complete(request, route, session, digest)
+    except (ApiError, WherryError):
+        await run_in_threadpool(session.discard)  # the client does not know the upload
+        raise
 
 
 def _algorithm(name: str | None) -> str | None:
@@ -160,6 +165,11 @@ class _Session:
         headers["OCI-Chunk-Min-Length"] = str(_MIN_CHUNK)
         return Response(None, 202, headers)
 
+    def discard(self) -> None:
+        """Remove the upload if it is still there."""
+        with contextlib.suppress(NotFound):
+            self._incoming.cancel(self.repository.name, self.upload)
+
     async def open(self, algorithm: str) -> IncomingBlob:
         """Open and lock the upload; raises `ApiError`."""
         deadline = time.monotonic() + _BUSY_SECONDS
@@ -184,7 +194,7 @@ class _Session:
         """Append the body of a request.
 
         What arrived before the connection broke is kept, for a client that asks how much there
-        is. After a client's mistake the upload is as it was before.
+        is. After a client's mistake, or on a full disk, the upload is as it was before.
 
         Raises:
             ApiError: The chunk does not begin at the end of the upload, has another length than
@@ -199,6 +209,9 @@ class _Session:
                 if upload.size + sum(map(len, pieces)) > self._limit:
                     raise self._too_large(upload)
                 await run_in_threadpool(upload.append, pieces)
+        except StoreFull:
+            await run_in_threadpool(upload.truncate, before)  # others need the space
+            raise
         except ClientDisconnect:
             raise ApiError("SIZE_INVALID", "the body ended too early") from None
         if expected is not None and upload.size - before != expected:
