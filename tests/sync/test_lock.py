@@ -10,7 +10,14 @@ import pytest
 from index_images import ARM, IMAGE, INDEX
 from wherry.errors import NotFound, PlatformMismatch, WherryError
 from wherry.sync.lock_file import Lock, LockedPlatform
-from wherry.testing import build_image, build_index, tar_layer
+from wherry.testing import (
+    build_image,
+    build_index,
+    build_schema1,
+    compress,
+    make_key,
+    tar_layer,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -204,6 +211,22 @@ def test_artifacts_have_no_platforms(client: Client, fake: FakeRegistry, tmp_pat
     fake.add_image("odd", nested, "nested")
     found = client.lock(write(tmp_path, fake, "odd:artifact", "odd:nested"))
     assert [len(image.platforms) for image in found.lock.images] == [0, 1]
+
+
+def test_odd_images_are_locked(client: Client, fake: FakeRegistry, tmp_path: Path) -> None:
+    blobs = [compress(tar_layer({"c": b"3"}), "gzip")]
+    old = build_schema1(blobs, keys=[("ES256", make_key("ES256"))])
+    fake.add_manifest("old", old.manifest.data, old.manifest.media_type, "1", digest=old.digest)
+    stateless = build_image([tar_layer({"a": b"1"})], os="", architecture="")
+    fake.add_image(
+        "odd", build_index([(stateless, None), (IMAGE, {"os": "", "architecture": ""})]), "1"
+    )
+    file = write(tmp_path, fake, "old:1", "odd:1")
+    odd, schema1 = client.lock(file).lock.images
+    assert schema1.digest == old.digest
+    assert [each.size for each in schema1.platforms] == [None]
+    assert odd.platforms[1].platform == "linux/amd64"
+    assert client.lock(file).changes == ()
 
 
 class TestCommand:

@@ -128,7 +128,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "images.lock"
     with file.open("wb") as output:
         output.truncate(100 * 2**20)
-    with pytest.raises(WherryError, match="over 32 MiB"):
+    with pytest.raises(WherryError, match="over 16 MiB"):
         Lock.read(file)
 
 

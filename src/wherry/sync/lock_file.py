@@ -21,7 +21,7 @@ from wherry.sync.toml_table import Table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_LOCK = 32 * 2**20  # bytes of a lock file
+MAX_LOCK = 16 * 2**20  # bytes of a lock file, about 10,000 images for 8 platforms
 _VERSION = "1.0"
 _ROOT = ("lock-version", "created-by", "images")
 _IMAGE = ("name", "source", "digest", "media-type", "size", "locked-at", "selected", "platforms")
