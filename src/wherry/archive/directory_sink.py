@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import abc
-import contextlib
-import threading
 from typing import TYPE_CHECKING
 
 from wherry.archive.archive_sink import ArchiveSink
 from wherry.archive.blob_part import GRACE, FilePart, fill
+from wherry.archive.blob_turns import BlobTurns
 from wherry.archive.output_directory import OutputDirectory
-from wherry.content.protocols import Busy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Blob
@@ -34,8 +33,7 @@ class DirectorySink(ArchiveSink):
     def __init__(self, path: str, cancel: CancelToken) -> None:
         super().__init__(path)
         self._cancel = cancel
-        self._idle = threading.Condition(self._lock)  # no thread writes a blob
-        self._writing: dict[Digest, int] = {}
+        self._turns = BlobTurns()
         with self._errors():
             self._directory = OutputDirectory(path)
             if not self._directory.is_new:
@@ -47,9 +45,9 @@ class DirectorySink(ArchiveSink):
                 raise
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        with self._idle:  # a thread that does not stop after an error keeps its open files
-            if error is not None and not self._idle.wait_for(lambda: not self._writing, GRACE):
-                return
+        # A thread that does not stop after an error keeps its open files.
+        if error is not None and not self._turns.wait(GRACE):
+            return
         try:
             if error is None and self._names:
                 with self._errors():
@@ -63,24 +61,14 @@ class DirectorySink(ArchiveSink):
         size = self._directory.size(*self._place(descriptor.digest))
         return size if descriptor.size in {None, size} else None
 
-    @contextlib.contextmanager
-    def _turn(self, digest: Digest) -> Iterator[None]:
-        with self._lock:
-            if digest in self._writing:
-                raise Busy(self._writing[digest])
-            self._writing[digest] = 0
-        try:
-            yield
-        finally:
-            with self._idle:
-                del self._writing[digest]
-                self._idle.notify_all()
+    def _turn(self, digest: Digest) -> AbstractContextManager[None]:
+        return self._turns.turn(digest)
 
     def _store(self, blob: Blob, cancel: CancelToken, on_bytes: Callable[[int], None]) -> int:
         digest = blob.descriptor.digest
 
         def report(count: int) -> None:
-            self._writing[digest] = count
+            self._turns.report(digest, count)
             on_bytes(count)
 
         with self._directory.write(*self._place(digest)) as file:

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import TYPE_CHECKING
 
 from wherry.archive.directory_files import DirectoryFiles
 from wherry.archive.directory_sink import DirectorySink
 from wherry.archive.formats import MARK_ENTRY
-from wherry.archive.layout_index import find_root, name_roots, read_index
+from wherry.archive.layout_content import LayoutContent
 from wherry.archive.layout_names import parse_layout_name
-from wherry.archive.layout_roots import (
-    ListedRoot,
-    UnnamedReferrers,
-    is_original,
-    list_root,
-)
 from wherry.archive.oci import INDEX, MARK, OciLayout, check_version
-from wherry.archive.oci_archive_sink import check_type
 from wherry.archive.output_directory import OutputDirectory
-from wherry.errors import InvalidDigest, InvalidDocument, NotFound, StoreError, WherryError
-from wherry.model.descriptor import Descriptor
+from wherry.errors import InvalidDigest, InvalidDocument, StoreError, WherryError
 from wherry.model.digest import Digest
-from wherry.model.manifest import parse_verified
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wherry.content.cancel import CancelToken
-    from wherry.model.manifest import Document
+    from wherry.model.descriptor import Descriptor
 
 _BLOBS = "blobs"
 
@@ -43,9 +33,25 @@ class LayoutSink(DirectorySink):
     """
 
     def __init__(self, path: str, cancel: CancelToken) -> None:
-        self._listed: dict[Digest, ListedRoot] = {}
-        self._referrers = UnnamedReferrers()
+        self._content = LayoutContent(path, self)
         super().__init__(path, cancel)
+
+    # The files, for the content
+
+    def size(self, name: str) -> int | None:
+        """Return the size of a file in bytes; None if there is no regular file."""
+        folder, _, leaf = name.rpartition("/")
+        return self._directory.size(folder, leaf)
+
+    def read(self, name: str) -> bytes | None:
+        """Return a document, or None; raises `InvalidDocument` over 4 MiB."""
+        folder, _, leaf = name.rpartition("/")
+        return self._directory.read(folder, leaf)
+
+    def write(self, name: str, raw: bytes) -> None:
+        """Write a document, or replace it."""
+        folder, _, leaf = name.rpartition("/")
+        self._directory.write_bytes(folder, leaf, raw)
 
     def _check(self) -> None:
         names = set(self._directory.names())
@@ -71,12 +77,6 @@ class LayoutSink(DirectorySink):
             with contextlib.closing(DirectoryFiles(self.label)) as files:
                 OciLayout(files)
 
-    def _read_index(self) -> dict[str, object]:
-        try:
-            return read_index(self._directory.read("", INDEX))
-        except InvalidDocument as error:
-            raise error.within(self.label) from None
-
     def _place(self, digest: Digest) -> tuple[str, str]:
         return f"{_BLOBS}/{digest.algorithm}", digest.hex
 
@@ -96,14 +96,8 @@ class LayoutSink(DirectorySink):
             StoreError: The layout cannot be written.
         """
         del cancel
-        check_type(descriptor)
-        with self._lock:
-            self._referrers.note(descriptor, raw, children)
-        place = self._place(descriptor.digest)
         with self._errors():
-            if self._directory.size(*place) == len(raw) and self._directory.read(*place) == raw:
-                return
-            self._directory.write_bytes(*place, raw)
+            self._content.put_document(descriptor, raw, children)
 
     def name(self, name: str, root: Descriptor) -> None:
         """Give a root a name at the end of the block; see `Sink.name`.
@@ -115,18 +109,8 @@ class LayoutSink(DirectorySink):
             NotFound: The layout does not have the root.
         """
         super().name(name, root)
-        listed = list_root(root, self._document)
-        for document in listed.documents:
-            made = Descriptor.of(document.raw, document.media_type)
-            self.put_document(made, document.raw, (), self._cancel)
-        self._listed[root.digest] = listed
-
-    def _document(self, digest: Digest) -> Document:
         with self._errors():
-            raw = self._directory.read(*self._place(digest))
-        if raw is None:
-            raise NotFound(f"{digest} is not there").within(self.label)
-        return parse_verified(digest, raw, "")
+            self._content.add_root(root)
 
     def resolve(self, name: str) -> Digest | None:
         """Return the root that a name stands for; for a digest, whether its document is there.
@@ -140,16 +124,13 @@ class LayoutSink(DirectorySink):
                 digest = Digest.parse(name)
             except InvalidDigest:
                 return self._find_root(name)
-            return None if self._directory.size(*self._place(digest)) is None else digest
+            return digest if self._content.has(digest) else None
 
     def _find_root(self, name: str) -> Digest | None:
-        found = find_root(self._read_index(), name)
-        if found is None:
-            return None
-        listed, original = found
-        if original is not None and is_original(original, listed, self._document):
-            return original
-        return listed
+        try:
+            return self._content.find(name, self.read(INDEX))
+        except InvalidDocument as error:
+            raise error.within(self.label) from None
 
     def _check_name(self, name: str) -> None:
         if name:
@@ -167,12 +148,8 @@ class LayoutSink(DirectorySink):
         with directory.locked(self._cancel):
             if directory.read("", MARK) is None:
                 directory.write_bytes("", MARK, MARK_ENTRY.data or b"")
-            index = read_index(directory.read("", INDEX))
-            before = json.dumps(index)
-            names = [(name, self._listed[root.digest]) for name, root in self._names.items()]
-            names += [("", ListedRoot(root)) for root in self._referrers.roots()]
-            changed = name_roots(index, names)
-            if json.dumps(index) != before:
+            changed = self._content.change(directory.read("", INDEX), self._names)
+            if changed is not None:
                 directory.write_bytes("", INDEX, changed)
 
     def _merge(self) -> None:
