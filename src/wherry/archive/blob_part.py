@@ -51,7 +51,7 @@ def write_at(file: int, data: memoryview, position: int) -> None:
         position, data = position + count, data[count:]
 
 
-class _Part:
+class UnreadPart:
     """A part without followers."""
 
     size = 0
@@ -67,7 +67,7 @@ class _Part:
         raise io.UnsupportedOperation("a blob in an archive is read when it is complete")
 
 
-class FilePart(_Part):
+class FilePart(UnreadPart):
     """A blob that grows at the end of a file, from ``start``."""
 
     def __init__(self, file: int, start: int = 0) -> None:
@@ -86,7 +86,7 @@ class FilePart(_Part):
         self.size = 0
 
 
-class Spool(_Part):
+class Spool(UnreadPart):
     """A blob in memory, or in a temporary file if it is larger than 256 KiB.
 
     Args:

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import queue
-import threading
+import functools
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from wherry.archive.cloud_errors import missing_extra, translate_error
+from wherry.archive.cloud_errors import Conflict, missing_extra, translate_error
+from wherry.archive.cloud_loop import RequestLoop
 from wherry.content.retry import RetryPolicy
-from wherry.errors import Cancelled, InvalidDocument
+from wherry.errors import Cancelled, InvalidDocument, WherryError
 from wherry.model.record import Record
 from wherry.model.strict_json import MAX_DOCUMENT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from typing import Protocol
 
     from wherry.content.cancel import CancelToken
     from wherry.model.cloud_settings import CloudSettings
 
-T = TypeVar("T")
+    class Run(Protocol):
+        """Make a request about one object; see `RequestLoop.run`."""
 
+        def __call__(
+            self, make: Callable[[], Awaitable[Any]], /, *, seconds: float | None = None
+        ) -> Any:
+            """Make the request and return its result."""
+            ...
+
+
+PART = 8 * 2**20  # bytes of a part; S3 takes 10,000 of them, and a blob has at most 64 GiB
+_PARTS = 2  # parts of a blob that are sent at a time
+_ABORT_SECONDS = 0.5  # for removing the parts of an upload that was given up
 _CHUNK = 256 * 1024  # least bytes of a step of a download
-_CONNECT_SECONDS = 15
+_CONNECT_SECONDS = 15.0
 _WHOLE_REQUEST = timedelta(days=7)  # obstore's limit of 30 seconds would end long downloads
+_RETRY_TIME = timedelta(minutes=4)  # a signature is valid for five minutes or more
 
 
 class Version(Record):
@@ -38,8 +50,7 @@ class Version(Record):
 class Bucket:
     """The objects below a prefix. Thread-safe.
 
-    Requests run in one thread with an event loop, so that every wait for one can be cancelled.
-    obstore signs them, and repeats those that fail for a moment.
+    obstore signs requests, and repeats those that fail for a moment.
 
     Args:
         path: The URL of the prefix, as `Address.parse` checks it.
@@ -50,6 +61,7 @@ class Bucket:
 
     Raises:
         Unsupported: obstore is not installed.
+        StoreError: obstore refuses the settings in the environment.
     """
 
     def __init__(
@@ -61,25 +73,23 @@ class Bucket:
         except ModuleNotFoundError as error:
             raise missing_extra(error).within(path) from None
         self.path = path
-        self.cancel = cancel
         self._obstore: Any = obstore
         service, _, place = path.partition("://")
         bucket, _, prefix = place.partition("/")
-        self._root = f"{service}://{bucket}"
+        root = f"{service}://{bucket}"
         self._prefix = f"{prefix}/" if prefix else ""
-        with translate_error(path, self._root):
+        with translate_error(path, root):
             self._store = obstore.store.from_url(
-                self._root,
+                root,
                 client_options=_client_options(service, settings, patience),
                 retry_config=_retry_config(settings),
             )
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve, name="wherry-cloud", daemon=True)
-        self._thread.start()
+        self._loop = RequestLoop(root, cancel)
 
     def head(self, name: str) -> int:
         """Return the size of an object in bytes; raises `NotFound`."""
-        found = self._run(name, lambda: self._obstore.head_async(self._store, self._key(name)))
+        key = self._key(name)
+        found = self._run(name)(lambda: self._obstore.head_async(self._store, key))
         return int(found["size"])
 
     def open(self, name: str, offset: int = 0) -> tuple[CloudStream, int]:
@@ -88,10 +98,8 @@ class Bucket:
         Raises:
             NotFound: There is no such object.
         """
-        options = {"range": {"offset": offset}} if offset else None
-        key = self._key(name)
-        found = self._run(name, lambda: self._obstore.get_async(self._store, key, options=options))
-        return CloudStream(self, name, found), int(found.meta["size"])
+        found = self._get(name, {"range": {"offset": offset}} if offset else None)
+        return CloudStream(self._run(name), found), int(found.meta["size"])
 
     def read(self, name: str) -> tuple[bytes, Version]:
         """Return a document and its version.
@@ -100,82 +108,115 @@ class Bucket:
             NotFound: There is no such object.
             InvalidDocument: It has more than 4 MiB.
         """
-        found = self._run(name, lambda: self._obstore.get_async(self._store, self._key(name)))
+        found = self._get(name)
         if found.meta["size"] > MAX_DOCUMENT:
             raise InvalidDocument(f"is over {MAX_DOCUMENT >> 20} MiB").within(self.path, name)
-        raw = bytes(self._run(name, found.bytes_async))
+        raw = bytes(self._run(name)(found.bytes_async))
         return raw, Version(found.meta["e_tag"], found.meta["version"])
 
+    def write(self, name: str, raw: bytes) -> None:
+        """Write a document, or replace it."""
+        self._put(name, raw, "overwrite")
+
+    def replace(self, name: str, raw: bytes, version: Version | None) -> bool:
+        """Write a document if it still has a version; None stands for no document.
+
+        Returns:
+            Whether it was written; False if another writer was faster.
+        """
+        mode: object = "create"
+        if version is not None:  # obstore takes no None
+            known = {"e_tag": version.e_tag, "version": version.version}
+            mode = {name: text for name, text in known.items() if text is not None}
+        try:
+            self._put(name, raw, mode)
+        except Conflict:
+            return False
+        return True
+
+    def upload(self, name: str) -> Upload:
+        """Begin to write an object, which appears when it is complete."""
+        options = {"buffer_size": PART, "max_concurrency": _PARTS}
+        key = self._key(name)
+        return Upload(
+            self._run(name),
+            lambda: self._obstore.open_writer_async(self._store, key, **options),
+        )
+
     def names(self) -> list[str]:
-        """Return some of the names at the top; a folder has a slash at its end."""
+        """Return the names at the top; that of a folder has a slash at its end."""
         prefix = self._prefix.rstrip("/") or None
-        listed = self._run("", lambda: self._obstore.list_with_delimiter_async(self._store, prefix))
+        listed = self._run("")(lambda: self._obstore.list_with_delimiter_async(self._store, prefix))
         folders = [f"{each.rstrip('/')}/" for each in listed["common_prefixes"]]
         keys = [*folders, *(each["path"] for each in listed["objects"])]
         return [key.removeprefix(self._prefix) for key in keys]
 
+    def close(self) -> None:
+        """End all requests. Idempotent."""
+        self._loop.close()
+
     def _key(self, name: str) -> str:
         return f"{self._prefix}{name}"
 
-    def _run(
-        self, name: str, make: Callable[[], Awaitable[T]], *, seconds: float | None = None
-    ) -> T:
-        """Run a request in the loop and return its result.
+    def _run(self, name: str) -> Run:
+        return functools.partial(self._loop.run, f"{self.path}/{name}".rstrip("/"))
 
-        Args:
-            name: The object, for errors.
-            make: Starts the request; called in the loop.
-            seconds: Wait for the request so long, whether the operation is cancelled or not.
-        """
+    def _get(self, name: str, options: object = None) -> Any:
+        key = self._key(name)
+        return self._run(name)(lambda: self._obstore.get_async(self._store, key, options=options))
 
-        async def run() -> T:
-            return await make()
+    def _put(self, name: str, raw: bytes, mode: object) -> None:
+        key = self._key(name)
+        put = functools.partial(self._obstore.put_async, mode=mode, use_multipart=False)
+        self._run(name)(lambda: put(self._store, key, raw))
 
-        ended: queue.SimpleQueue[None] = queue.SimpleQueue()  # signal handlers may put
-        if seconds is None:
-            self.cancel.check()
-        future = asyncio.run_coroutine_threadsafe(run(), self._loop)
-        future.add_done_callback(lambda _: ended.put(None))
-        where = f"{self.path}/{name}" if name else self.path
-        with contextlib.ExitStack() as waiting:
-            if seconds is None:
-                waiting.enter_context(self.cancel.wake_on_cancel(lambda: ended.put(None)))
-            try:
-                with contextlib.suppress(queue.Empty):
-                    ended.get(timeout=seconds)
-            finally:
-                if not future.done():
-                    future.cancel()
-        if future.cancelled():
-            raise Cancelled
-        with translate_error(where, self._root):
-            return future.result()
 
-    def _serve(self) -> None:
-        with contextlib.closing(self._loop):
-            self._loop.run_forever()
-            self._loop.run_until_complete(_cancel_others())
+class Upload:
+    """An object that is being written: at once, or in parts of 8 MiB if it is larger.
 
-    def close(self) -> None:
-        """End all requests. Idempotent."""
-        with contextlib.suppress(RuntimeError):  # it is closed
-            self._loop.call_soon_threadsafe(self._loop.stop)
+    The parts are not visible. Those of a killed process stay until the service removes them.
+    """
+
+    def __init__(self, run: Run, make: Callable[[], Any]) -> None:
+        self._run = run
+
+        async def open_writer() -> Any:
+            return await make().__aenter__()
+
+        self._writer = run(open_writer)
+
+    def append(self, data: bytes) -> None:
+        """Add bytes at the end; waits while earlier parts are being sent."""
+        self._run(lambda: self._writer.write(data))
+
+    def publish(self) -> None:
+        """Send the rest and make the object visible."""
+        self._run(lambda: self._writer.__aexit__(None, None, None))
+
+    def abandon(self) -> None:
+        """Remove the parts, if that is possible at once."""
+        error = Cancelled()
+
+        def end() -> Awaitable[Any]:
+            result: Awaitable[Any] = self._writer.__aexit__(Cancelled, error, None)
+            return result
+
+        with contextlib.suppress(WherryError):
+            self._run(end, seconds=_ABORT_SECONDS)
 
 
 class CloudStream:
-    """The content of an object; a download that is cut off goes on where it was."""
+    """The content of an object; obstore resumes a download that is cut off."""
 
-    def __init__(self, bucket: Bucket, name: str, found: Any) -> None:
-        self._bucket = bucket
-        self._name = name
+    def __init__(self, run: Run, found: Any) -> None:
+        self._run = run
         self._chunks = found.stream(min_chunk_size=_CHUNK)
         self._left = memoryview(b"")
 
     def read1(self, size: int) -> bytes:
         """Return at most ``size`` bytes; none at the end."""
         if not self._left and self._chunks is not None:
-            found = self._bucket._run(self._name, self._next)  # noqa: SLF001 - of this module
-            self._left = memoryview(found)
+            self._left = memoryview(self._run(self._next))
         data, self._left = bytes(self._left[:size]), self._left[size:]
         return data
 
@@ -189,14 +230,6 @@ class CloudStream:
         """Close the connection."""
         self._chunks = None
         self._left = memoryview(b"")
-
-
-async def _cancel_others() -> None:
-    """Cancel all tasks of the loop, and wait until they have ended."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _client_options(service: str, settings: CloudSettings, patience: int) -> dict[str, Any]:
@@ -217,5 +250,5 @@ def _retry_config(settings: CloudSettings) -> dict[str, Any]:
             "max_backoff": timedelta(seconds=policy.longest),
             "base": 2,
         },
-        "retry_timeout": timedelta(minutes=4),  # a signature is valid for five minutes or more
+        "retry_timeout": _RETRY_TIME,
     }

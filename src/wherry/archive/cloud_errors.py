@@ -31,8 +31,9 @@ _STATUS = re.compile(r"status code: ([1-5][0-9]{2})( [A-Z][A-Za-z ]{1,40})?")
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,80})</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 _METHOD = re.compile(r"Error performing ([A-Z]{3,7}) ")
+_RETRIES = re.compile(r" after ([0-9]{1,4}) retries")
 _MISSING_BUCKETS = {"NoSuchBucket", "ContainerNotFound"}
-_CONFLICTS = {409, 412}
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _PRECONDITION = 401, 403, 404, 409, 412
 _SETTINGS = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT",
@@ -40,7 +41,7 @@ _SETTINGS = {
 }
 
 
-class Conflict(Exception):
+class Conflict(RegistryError):
     """A conditional write failed: the object has another version."""
 
 
@@ -48,23 +49,25 @@ class _Answer(Record):
     """What the text of an error says; ``status`` is 0 if there was no response."""
 
     method: str = ""
+    attempts: int = 1
     status: int = 0
     reason: str = ""
     code: str = ""
     message: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> _Answer:
+    def parse(cls, text: str, *, conflict: bool) -> _Answer:
         method, status = _METHOD.search(text), _STATUS.search(text)
+        retries = _RETRIES.search(text)
+        made = cls(method[1] if method else "", int(retries[1]) + 1 if retries else 1)
         if status is None:
-            return cls(method[1] if method else "")
+            return made.replace(status=_PRECONDITION) if conflict else made
         code, message = (found.search(text, status.end()) for found in (_CODE, _MESSAGE))
-        return cls(
-            method[1] if method else "",
-            int(status[1]),
-            (status[2] or "").strip(),
-            code[1] if code else "",
-            " ".join(message[1].split()).rstrip(".") if message else "",
+        return made.replace(
+            status=int(status[1]),
+            reason=(status[2] or "").strip(),
+            code=code[1] if code else "",
+            message=" ".join(message[1].split()).rstrip(".") if message else "",
         )
 
     def __str__(self) -> str:
@@ -80,7 +83,7 @@ def missing_extra(error: ModuleNotFoundError) -> Unsupported:
 
 @contextlib.contextmanager
 def translate_error(where: str, root: str) -> Iterator[None]:
-    """Turn errors of obstore into `WherryError`, or `Conflict` for a conditional write.
+    """Turn errors of obstore into `WherryError`.
 
     Args:
         where: The URL of the object, or of the prefix.
@@ -91,35 +94,22 @@ def translate_error(where: str, root: str) -> Iterator[None]:
         Denied: The access is not allowed.
         Unauthorized: Credentials are missing or were refused.
         NetworkError: No response came.
-        RegistryError: The response is an error of the service.
+        Conflict: The condition of a write does not hold.
+        RegistryError: The response is another error of the service.
         StoreError: There is no such bucket, or obstore refuses the settings in the environment.
     """
     from obstore import exceptions
 
     try:
         yield
-    except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
-        raise Conflict from None
-    except (exceptions.BaseError, FileNotFoundError, ValueError) as error:
-        answer = _Answer.parse(str(error))
-        if answer.status in _CONFLICTS:
-            raise Conflict from None
+    except (exceptions.BaseError, OSError, ValueError) as error:
+        kinds = (exceptions.AlreadyExistsError, exceptions.PreconditionError)
+        answer = _Answer.parse(str(error), conflict=isinstance(error, kinds))
         if answer.code in _MISSING_BUCKETS:
             raise StoreError("there is no such bucket", hint=_hint(root)).within(root) from None
-        kind = _Kinds(
-            missing=isinstance(error, FileNotFoundError),
-            denied=isinstance(error, exceptions.PermissionDeniedError),
-            unknown=isinstance(error, exceptions.UnauthenticatedError),
-        )
-        raise _made(answer, kind, where, root).within(where) from None
-
-
-class _Kinds(Record):
-    """What the class of an error says."""
-
-    missing: bool
-    denied: bool
-    unknown: bool
+        made = _made(answer, where, root)
+        made.attempts = answer.attempts
+        raise made.within(where) from None
 
 
 def _hint(root: str) -> str:
@@ -127,21 +117,19 @@ def _hint(root: str) -> str:
     return f"credentials and endpoints come from the environment:\n{variables}"
 
 
-def _made(answer: _Answer, kind: _Kinds, where: str, root: str) -> WherryError:
+def _made(answer: _Answer, where: str, root: str) -> WherryError:
     hint = _hint(root)
-    if kind.missing:
+    status = answer.status
+    if status == _NOT_FOUND:
         return NotFound("there is no such object")
-    if kind.denied:
+    if status == _FORBIDDEN:
         return Denied(f"access is denied ({answer})", host=root, hint=hint)
-    if kind.unknown:
+    if status == _UNAUTHORIZED:
         return Unauthorized(f"credentials were refused ({answer})", host=root, hint=hint)
-    if answer.status:
-        return RegistryError(
-            f"the service answered {answer}",
-            status=answer.status,
-            method=answer.method,
-            url=where,
-        )
+    if status:
+        kind = Conflict if status in {_CONFLICT, _PRECONDITION} else RegistryError
+        message = f"the service answered {answer}"
+        return kind(message, status=status, method=answer.method, url=where)
     if answer.method:
         message = "no answer from the service, or from that of credentials"
         return NetworkError(message, host=root, transient=False, hint=hint)

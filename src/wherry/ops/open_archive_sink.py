@@ -7,16 +7,26 @@ from typing import TYPE_CHECKING
 from wherry.archive.layout_names import parse_layout_name
 from wherry.errors import InvalidReference
 from wherry.model.address import Where
+from wherry.model.cloud_settings import CloudSettings
 from wherry.model.reference import Reference
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wherry.archive.archive_sink import ArchiveSink
     from wherry.content.cancel import CancelToken
     from wherry.model.address import Address
 
 
-def open_archive_sink(address: Address, cancel: CancelToken) -> ArchiveSink:
+def open_archive_sink(
+    address: Address, cancel: CancelToken, cloud: Callable[[], CloudSettings] = CloudSettings
+) -> ArchiveSink:
     """Open an archive or layout to write to; nothing is written before the first blob.
+
+    Args:
+        address: The archive or layout.
+        cancel: Stops what waits.
+        cloud: Returns how to connect to object storage.
 
     Returns:
         A sink that is a context manager. The end of its block makes the image visible, unless
@@ -38,6 +48,10 @@ def open_archive_sink(address: Address, cancel: CancelToken) -> ArchiveSink:
     if address.name:
         _check_name(address)
     match address.where:
+        case Where.OCI if address.in_cloud:
+            from wherry.archive.cloud_sink import CloudSink
+
+            return CloudSink(address.path, cloud(), cancel)
         case Where.OCI:
             from wherry.archive.layout_sink import LayoutSink
 

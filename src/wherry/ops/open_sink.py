@@ -53,7 +53,7 @@ def open_sink(
         case Where.OCI | Where.OCI_ARCHIVE | Where.DOCKER_ARCHIVE | Where.DIR:
             from wherry.ops.open_archive_sink import open_archive_sink
 
-            with open_archive_sink(address, access.cancel) as archive:
+            with open_archive_sink(address, access.cancel, access.cloud) as archive:
                 yield archive
         case _:
             raise InvalidReference("this place cannot be written to", text=str(address), position=0)
