@@ -97,7 +97,7 @@ def test_an_image_of_two_entries_has_the_platforms_of_both(
 ) -> None:
     both = 'app:1"\nplatforms = ["linux/arm64"]', 'app:1"\nplatforms = ["linux/amd64"]'
     (image,) = client.lock(write(tmp_path, fake, *both)).lock.images
-    assert [each.architecture for each in image.selected] == ["arm64", "amd64"]
+    assert [each.architecture for each in image.selected] == ["amd64", "arm64"]
     (image,) = client.lock(write(tmp_path, fake, *both, "app:1")).lock.images
     assert image.selected == ()
 
@@ -188,7 +188,7 @@ def test_tags_are_chosen(
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ("tool", r"images\[1\]: .*/tool has no tag, and nothing says which are meant"),
+        ("tool", r"i\.toml: images\[1\]: .*/tool has no tag, and nothing says which are meant"),
         ('tool"\nmatch = "^x"', r"images\[1\]: .*/tool: no tag is chosen"),
         ("gone:1", r"/gone:1: "),
         ('tool"\ntags = ["gone"]', "/tool:gone: "),

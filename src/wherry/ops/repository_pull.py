@@ -234,8 +234,9 @@ class RepositoryPull:
     ) -> tuple[Digest, Document]:
         wanted = reference.digest or self._options.root
         if wanted is not None:
-            if self._store.find(reference.with_digest(wanted)) is not None:
-                return wanted, self._document(wanted)
+            known = self._store.find(reference.with_digest(wanted))
+            if known is not None:
+                return known.root, self._document(known.root)
             # The store may have the document from elsewhere. A request shows whether this
             # repository has it.
             return wanted, self._repository.document(wanted, fresh=True)

@@ -55,7 +55,8 @@ def read_entries(files: Sequence[Path], warn: Callable[[str, str], None]) -> lis
     entries: list[ImageEntry] = []
     for file in files:
         if is_image_list(file):
-            entries += read_image_list(file)
+            found = read_image_list(file)
+            entries += (each.replace(place=f"{file}: {each.place}") for each in found)
             continue
         for image in find_in_file(file, warn)[1]:
             place = f"{file}:{image.line}"

@@ -29,7 +29,7 @@ _COMMON = Platform("linux", "amd64")  # whose config says when an image was crea
 
 
 class WantedImage(NamedTuple):
-    """An image with a tag or digest, and its platforms; none means all."""
+    """An image with a tag or digest, and its platforms, sorted; none means all."""
 
     name: Reference
     platforms: tuple[Platform, ...] = ()
@@ -62,7 +62,9 @@ def find_wanted(entries: Sequence[ImageEntry], access: Access, jobs: int) -> lis
         for name in chosen[number]:
             before, these = found.get(name, entry.platforms), entry.platforms
             found[name] = tuple(dict.fromkeys((*before, *these))) if before and these else ()
-    return [WantedImage(name, platforms) for name, platforms in found.items()]
+    return [
+        WantedImage(name, tuple(sorted(platforms, key=str))) for name, platforms in found.items()
+    ]
 
 
 def choose_images(entry: ImageEntry, access: Access, jobs: int) -> list[Reference]:
