@@ -260,3 +260,4 @@ def test_an_error_of_on_ready_ends_the_server(client: wherry.Client) -> None:
 def test_loopback_addresses() -> None:
     assert ListenAddress("127.0.0.2", 1).is_loopback
     assert not ListenAddress("192.0.2.1", 1).is_loopback
+    assert not ListenAddress("::1:2", 1).is_loopback

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import resource
 import threading
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ import pytest
 from asgi_client import AsgiClient
 from wherry.config import host_platform
 from wherry.content.pipeline import Limits
+from wherry.errors import StoreError
 from wherry.model.digest import Digest
 from wherry.serve.app import create_app
 from wherry.serve.context import Context
@@ -170,6 +172,19 @@ def test_a_post_of_a_digest_without_content_starts_an_upload(api: AsgiClient) ->
     answer = api("POST", f"{START}?digest={BLOB}")
     assert answer.status == 202
     assert complete(api, answer.headers["location"], DATA).status == 201
+
+
+def test_a_sweep_without_descriptors_is_an_error_of_the_store(
+    api: AsgiClient, local: LocalStore
+) -> None:
+    started(api)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(StoreError, match="Too many open files"):
+            local.incoming.sweep()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_a_mount_that_is_not_possible_starts_an_upload(api: AsgiClient) -> None:

@@ -12,7 +12,6 @@ from wherry.model.reference import is_domain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LOOPBACK = ("127.", "::1")
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
 
 
@@ -30,7 +29,7 @@ class ListenAddress(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
-        return self.ip.startswith(_LOOPBACK)
+        return self.ip.startswith("127.") or self.ip == "::1"
 
     @property
     def is_any(self) -> bool:

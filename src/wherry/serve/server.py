@@ -98,9 +98,9 @@ async def _serve(
             await _until_accepting(address, serving)
             until_ready.close()
             on_ready(bound.url)
-            tasks = [serving, loop.create_task(ended.wait()), loop.create_task(_clean(registry))]
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks[1:]:
+            cleaning, ending = loop.create_task(_clean(registry)), loop.create_task(ended.wait())
+            await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (cleaning, ending):
                 task.cancel()
         finally:
             server.stop()  # type: ignore[no-untyped-call]  # Granian's

@@ -129,11 +129,15 @@ class IncomingBlobs:
     def sweep(self) -> None:
         """Remove expired uploads."""
         if self._handle.root() is not None:
-            sweep(self._handle.files, dry_run=False)
+            with translate_os_errors(self._handle.path):
+                sweep(self._handle.files, dry_run=False)
 
     def count(self) -> int:
         """Return the number of unfinished uploads."""
-        return 0 if self._handle.root() is None else len(names(self._handle.files))
+        if self._handle.root() is None:
+            return 0
+        with translate_os_errors(self._handle.path):
+            return len(names(self._handle.files))
 
     def keep_hash(self, name: str, running: RunningHash) -> None:
         """Keep the hash of an upload for the next request."""

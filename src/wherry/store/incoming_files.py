@@ -46,13 +46,15 @@ def sweep(files: BlobFiles, *, dry_run: bool) -> tuple[int, int]:
         lock = lock_abandoned(files.ingest, name)
         if lock is None:
             continue
-        found = os.fstat(lock.descriptor)
-        if _is_expired(found):
-            count += 1
-            size += found.st_size
-            if not dry_run:
-                files.ingest.unlink(name)
-        lock.release()
+        try:
+            found = os.fstat(lock.descriptor)
+            if _is_expired(found):
+                count += 1
+                size += found.st_size
+                if not dry_run:
+                    files.ingest.unlink(name)
+        finally:
+            lock.release()
     return count, size
 
 

@@ -119,9 +119,11 @@ class Downloads:
         finally:
             self._running.pop(download.digest, None)
             download.finish(error)
-            if error is None:
-                self._name_images(repository, download.digest)
-            self._threads.discard(threading.current_thread())
+            try:
+                if error is None:
+                    self._name_images(repository, download.digest)
+            finally:
+                self._threads.discard(threading.current_thread())
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
