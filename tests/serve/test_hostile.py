@@ -133,7 +133,7 @@ def test_wrong_requests(impatient: Address, http: RegistryHttp, code: int, raw: 
         ("bytes=0-0", 206, 1),
         ("bytes=-5", 206, 5),
         (f"bytes={len(BLOB) - 1}-", 206, 1),
-        (f"bytes=0-{10**17}", 206, len(BLOB)),
+        (f"bytes=0-{2**64 - 1}", 206, len(BLOB)),
         (f"bytes=0-{10**30}", 416, None),
         (f"bytes={len(BLOB)}-", 416, None),
         (f"bytes={10**30}-", 416, None),

@@ -48,6 +48,12 @@ def fields(line: str) -> tuple[str, ...]:
     return found.groups()
 
 
+@pytest.mark.parametrize("target", ["/healthz", "/metrics"])
+def test_health_and_metrics_are_only_read(app: AsgiClient, target: str) -> None:
+    assert app("GET", target).status == app("HEAD", target).status == 200
+    assert app("POST", target, b"1").status == 404
+
+
 def test_a_line_tells_what_was_asked_and_answered(app: AsgiClient, lines: list[str]) -> None:
     location = app("POST", "/v2/acme/app/blobs/uploads/").headers["location"]
     app("PATCH", location, b"12345", headers={"User-Agent": "skopeo/1.9"})

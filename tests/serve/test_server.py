@@ -41,6 +41,11 @@ def test_a_server_answers_on_a_free_port(url: str) -> None:
         assert answer.read() == b"{}"
 
 
+def test_the_base_needs_no_slash(api: AsgiClient) -> None:
+    with_slash, without = api("GET", "/v2/"), api("GET", "/v2")
+    assert (without.status, without.headers) == (200, with_slash.headers)
+
+
 def test_the_application_answers_without_sockets(api: AsgiClient) -> None:
     answer = api("GET", "/v2/")
     assert (answer.status, answer.body) == (200, b"{}")

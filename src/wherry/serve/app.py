@@ -74,7 +74,9 @@ def create_app(context: Context) -> ASGIApp:
 
     methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     pages = page_routes(context) if context.has_pages else []
-    return Starlette(routes=[StarletteRoute("/v2/{rest:path}", answer, methods=methods), *pages])
+    paths = ("/v2", "/v2/{rest:path}")  # a redirection to /v2/ would leave https behind a proxy
+    api = [StarletteRoute(path, answer, methods=methods) for path in paths]
+    return Starlette(routes=[*api, *pages])
 
 
 def _store_failure(error: StoreError) -> ApiError:
@@ -86,7 +88,7 @@ def _store_failure(error: StoreError) -> ApiError:
 async def _dispatch(
     request: Request, table: Mapping[str, Mapping[str, Handler]], context: Context
 ) -> Response:
-    route = routes.parse(request.path_params["rest"])
+    route = routes.parse(request.path_params.get("rest", ""))
     if route is None:
         return Response("there is no such endpoint\n", 404, media_type="text/plain")
     by_method = table.get(route.kind, {})

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 64 * 1024  # bytes that are read at a time; the server may queue 16 of them
 _NO_WAIT = getattr(os, "RWF_NOWAIT", None)  # only Linux has it
-_RANGE = re.compile(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*")
+_RANGE = re.compile(r"bytes=\s*([0-9]{0,30})-([0-9]{0,30})\s*")
 _MAX_AGE = "max-age=31536000"  # a digest always has the same content
 
 

@@ -63,6 +63,7 @@ class _WithEndpoints:
         self._answers = answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = self._answers.get(scope["path"])
+        is_read = scope["method"] in {"GET", "HEAD"}
+        answer = self._answers.get(scope["path"]) if is_read else None
         app = self._app if answer is None else await answer()
         await app(scope, receive, send)
