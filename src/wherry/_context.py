@@ -162,9 +162,10 @@ class Context:
             return local_store(self.store_for(store))
 
         listener, token = on_event or ignore, self.token(cancel)
-        return Access(self.session, stored, target, listener, token, self._cloud)
+        return Access(self.session, stored, target, listener, token, self.cloud)
 
-    def _cloud(self) -> CloudSettings:
+    def cloud(self) -> CloudSettings:
+        """Return how to connect to object storage."""
         return cloud_settings(self.settings)
 
     def prepare_read(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import wherry
 from wherry.model.address import Address, Where
+from wherry.model.cloud_url import is_cloud_url
 from wherry.model.reference import Reference
 
 if TYPE_CHECKING:
@@ -74,6 +75,37 @@ def locked_address(address: Address, given: wherry.types.LockOrPath | None) -> A
     if given is None or reference is None or address.where is not Where.REGISTRY:
         return address
     return Address.of(reference._replace(digest=as_lock(given).digest_of(reference)))
+
+
+def as_archive(given: str | os.PathLike[str] | BinaryIO) -> Path | RawStream | Address:
+    """Return an archive to load: a path, a file, or the address of a layout in object storage.
+
+    Raises:
+        InvalidReference: The address is invalid, or names an image.
+    """
+    place = given.removeprefix("oci:") if isinstance(given, str) else ""
+    if not isinstance(given, str) or not is_cloud_url(place):
+        return as_source(given)
+    address = Address.parse(f"oci:{place}")
+    if address == Address(Where.OCI, path=address.path):
+        return address
+    text, name = str(address), len(f"oci:{address.path}:")
+    message = "load takes all images of a layout"
+    hint = f"wherry copy {text} store:NAME"
+    raise wherry.InvalidReference(message, text=text, position=name, hint=hint)
+
+
+def as_output(given: str | os.PathLike[str] | BinaryIO) -> Path | BinaryIO:
+    """Return a path, or a file to write to.
+
+    Raises:
+        Unsupported: It is the address of a place in object storage.
+    """
+    if isinstance(given, str) and is_cloud_url(given.removeprefix("oci:")):
+        message = "save writes files and directories, and no object storage"
+        hint = f"wherry copy NAME oci:{given.removeprefix('oci:')}"
+        raise wherry.Unsupported(message, hint=hint)
+    return Path(given) if isinstance(given, str | os.PathLike) else given
 
 
 def as_source(given: str | os.PathLike[str] | BinaryIO) -> Path | RawStream:

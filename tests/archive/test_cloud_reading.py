@@ -14,7 +14,15 @@ import pytest
 from copy_places import IMAGE, INDEX
 from s3_places import Prefix
 from s3_server import READER, s3_environment
-from wherry import Client, Denied, IntegrityError, NetworkError, NotFound, StoreError
+from wherry import (
+    Client,
+    Denied,
+    IntegrityError,
+    InvalidReference,
+    NetworkError,
+    NotFound,
+    StoreError,
+)
 from wherry.archive.cloud_files import CloudFiles
 from wherry.archive.oci import OciLayout
 from wherry.content.cancel import CancelToken
@@ -91,6 +99,31 @@ def test_every_call_that_reads_takes_a_layout(
     client.save([one], tmp_path / "save.tar", format="oci-archive")
     client.copy(layout.address("all"), f"oci:{tmp_path}/copy", all_platforms=True)
     assert client.digest(f"oci:{tmp_path}/copy") == INDEX.digest
+
+
+def test_all_images_of_a_layout_are_loaded(layout: Prefix, client: Client) -> None:
+    loaded = client.load(layout.address(), name=None)
+    assert {str(image.digest) for image in loaded} == {IMAGE.digest, INDEX.digest}
+
+
+def test_load_takes_no_name_in_the_address(layout: Prefix, client: Client) -> None:
+    with pytest.raises(InvalidReference, match="all images of a layout") as failure:
+        client.load(layout.address("one"))
+    text = layout.address("one")
+    assert (failure.value.text, text[failure.value.position :]) == (text, "one")
+    assert failure.value.hint == f"wherry copy {text} store:NAME"
+
+
+def test_save_writes_no_object_storage(layout: Prefix, wherry: Wherry, tmp_path: Path) -> None:
+    wherry.environment |= s3_environment(f"127.0.0.1:{layout.port}")
+    target = Prefix(layout.port).address("x")
+    done = wherry("save", "--format", "oci", "-o", target, layout.address("one"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "wherry: save writes files and directories, and no object storage",
+        f"  wherry copy NAME {target}",
+    ]
+    assert not list(tmp_path.rglob("s3:*"))
 
 
 def test_a_library_reads_config_and_blob(layout: Prefix, client: Client) -> None:

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from wherry.errors import IntegrityError, StoreError
+from wherry.model.address import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,8 +29,10 @@ MARKS = {"manifest.json", "index.json", "oci-layout", "repositories"}
 _PART = re.compile(r"(blobs/\w+/|sha256[:-])?[0-9a-f]{64}.*|([^/]+/)?[^/]+\.(tar(\.\w+)?|tgz)")
 
 
-def source_name(source: Path | RawStream) -> str:
+def source_name(source: Path | RawStream | Address) -> str:
     """Return the name of an archive for errors: its path, if it has one."""
+    if isinstance(source, Address):
+        return source.path
     if isinstance(source, os.PathLike):
         return str(source)
     name = getattr(source, "name", "")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import BinaryIO
 
 import wherry
 from wherry._context import public_call
-from wherry._values import as_new_name, as_source, as_stored_address
+from wherry._values import as_archive, as_new_name, as_output, as_source, as_stored_address
 from wherry.client_calls.base import ClientCalls, Listener
 from wherry.config import creation_time, host_platform
 from wherry.content.cancel import CancelToken
@@ -64,7 +63,7 @@ class ArchiveCalls(ClientCalls):
         )
         given = [names] if isinstance(names, str | Address | Image) else names
         images = [each for each in given if isinstance(each, Image)]
-        target = Path(output) if isinstance(output, str | os.PathLike) else output
+        target = as_output(output)
         access = self._context.access(store, on_event, cancel, images)
         return save([as_stored_address(each) for each in given], target, options, access)
 
@@ -87,7 +86,8 @@ class ArchiveCalls(ClientCalls):
 
         Args:
             source: A path, or a binary file that is open for reading, such as a pipe. A file
-                is read once, to its end.
+                is read once, to its end. ``oci:s3://BUCKET/PREFIX`` is a layout in object
+                storage.
             platform: Load one image of each index; by default all that the archive has.
             name: The name to give to the image of an archive that holds one image.
             on_failure: Called with the error of each image that cannot be loaded. Without it
@@ -103,7 +103,8 @@ class ArchiveCalls(ClientCalls):
         given = None if name is None else as_new_name(name)
         options = LoadOptions.build(context.settings, host_platform(), asked, given)
         token, listener = context.token(cancel), on_event or ignore
-        loaded, failures = load(local_store(target), as_source(source), options, token, listener)
+        local, archive = local_store(target), as_archive(source)
+        loaded, failures = load(local, archive, options, token, listener, context.cloud)
         for error in failures:
             if on_failure is None:
                 raise error

@@ -8,6 +8,7 @@ from wherry.archive.detect import source_name
 from wherry.archive.docker import MANIFEST
 from wherry.archive.oci import INDEX
 from wherry.errors import InvalidDocument, NotFound, Unsupported, WherryError
+from wherry.model.cloud_settings import CloudSettings
 from wherry.ops.archive_loader import ArchiveLoader
 from wherry.ops.open_archive import EventTranslator, StoreMemberSink, list_formats, open_files
 from wherry.transfer.progress import Emitter
@@ -19,22 +20,24 @@ if TYPE_CHECKING:
     from wherry.content.cancel import CancelToken
     from wherry.content.events import Event
     from wherry.content.protocols import RawStream
+    from wherry.model.address import Address
     from wherry.ops.load_options import LoadOptions, LoadResult
     from wherry.store import LocalStore
 
 
 def load(
     store: LocalStore,
-    source: Path | RawStream,
+    source: Path | RawStream | Address,
     options: LoadOptions,
     cancel: CancelToken,
     listener: Callable[[Event], None],
+    cloud: Callable[[], CloudSettings] = CloudSettings,
 ) -> tuple[list[LoadResult], list[WherryError]]:
     """Load the images of an archive, layout or directory; idempotent.
 
     Layers of an uncompressed archive in a file are read in parallel. A pipe or a compressed
     archive is read once, and its layers go into the store as they arrive (docs/command.md,
-    "load").
+    "load"). ``cloud`` returns how to connect to object storage, where an address is.
 
     Returns:
         The images that were loaded, and an error for each image that was not.
@@ -45,7 +48,7 @@ def load(
     with store.ingest() as ingest:
         emitter = Emitter(listener, source_name(source))
         sink = StoreMemberSink(store, ingest, emitter, cancel)
-        with open_files(source, sink, cancel) as files:
+        with open_files(source, sink, cancel, cloud) as files:
             translate = EventTranslator(listener, streamed=files.streamed)
             *others, last = list_formats(files, cancel)
             for make in others:

@@ -22,6 +22,7 @@ from wherry.archive.tar_files import TarFiles
 from wherry.archive.tar_stream import StreamedFiles
 from wherry.content.codec import LONGEST_MAGIC, detect
 from wherry.content.events import Event, Status
+from wherry.model.address import Address
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
 from wherry.store.source import StoreSource
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from wherry.archive.files import Files
     from wherry.content.cancel import CancelToken
     from wherry.content.protocols import Opened, RawStream
+    from wherry.model.cloud_settings import CloudSettings
     from wherry.store import LocalStore
     from wherry.store.ingest import Ingest
 
@@ -51,9 +53,21 @@ _WORDS = {
 
 @contextlib.contextmanager
 def open_files(
-    source: Path | RawStream, sink: StoreMemberSink, cancel: CancelToken
+    source: Path | RawStream | Address,
+    sink: StoreMemberSink,
+    cancel: CancelToken,
+    cloud: Callable[[], CloudSettings],
 ) -> Iterator[Files]:
-    """Open an archive; a stream and a compressed file are read once, in order."""
+    """Open an archive; a stream and a compressed file are read once, in order.
+
+    An address is that of a layout in object storage.
+    """
+    if isinstance(source, Address):
+        from wherry.archive.cloud_files import CloudFiles
+
+        with contextlib.closing(CloudFiles(source.path, cloud(), cancel)) as objects:
+            yield objects
+        return
     if not isinstance(source, Path):
         yield StreamedFiles(source_name(source), source, sink, cancel)
         return
