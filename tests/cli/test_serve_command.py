@@ -72,6 +72,16 @@ def test_the_line_counts_repositories(
     )
 
 
+def test_a_store_that_cannot_be_written_is_served_with_a_warning(wherry: Wherry) -> None:
+    with serving(wherry, "--store", "/proc/none", "serve") as (process, line):
+        assert line.startswith("Warning: /proc/none: ")
+        assert line.endswith(": it is served, but nothing can be added to it\n")
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("serving 0 repositories on ")
+    with serving(wherry, "--store", "/proc/none", "serve", "--read-only") as (_, line):
+        assert line.startswith("serving 0 repositories on ")
+
+
 @pytest.mark.parametrize(
     ("url", "users", "tls", "warning"),
     [

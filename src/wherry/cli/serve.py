@@ -82,6 +82,8 @@ def command(ctx: click.Context, /, access_log: Path | None, **options: Any) -> N
     found, token = global_options(ctx), CancelToken()
     store = found.store()
     protection = options["htpasswd"], options["tls"]
+    if options["proxies"] or not options["read_only"]:
+        warn_if_read_only(store)
     _cancel_on_signals(token)
     _allow_many_connections()
     with (
@@ -113,6 +115,17 @@ def _access_lines(path: Path | None, *, verbose: bool) -> Iterator[Callable[[str
                 write_line(line, "request")
 
         yield write
+
+
+def warn_if_read_only(store: Store) -> None:
+    """Warn if the store cannot take what clients push, or what the server fetches."""
+    from wherry.errors import StoreError
+    from wherry.image_store import local_store
+
+    try:
+        local_store(store).check_writable()
+    except StoreError as error:
+        write_line(f"Warning: {error}: it is served, but nothing can be added to it")
 
 
 def announce(store: Store, url: str, users: Path | None, tls: tuple[Path, Path] | None) -> None:
