@@ -484,6 +484,7 @@ def test_a_document_of_an_unknown_format_passes(upstream: FakeRegistry, url: str
     for reference in ("odd", sha256(raw)):
         found = ask(url, f"acme/app/manifests/{reference}")
         assert (found.status, found.body, found.text("Content-Type")) == (200, raw, kind)
+        assert found.text("Content-Security-Policy") == "sandbox"
 
 
 def test_a_signed_schema1_manifest_passes(upstream: FakeRegistry, url: str) -> None:

@@ -48,7 +48,7 @@ class ServeCalls(ClientCalls):
                 there, every client of the server can.
             proxy_ttl: Seconds for which their tags are served without asking again.
             htpasswd: A file of users with bcrypt hashes, as ``htpasswd -B`` makes it. Without
-                it everybody who can connect has access. It is read again when it changes.
+                it every client that can connect has access. It is read again when it changes.
             tls: The PEM files of a certificate and its key. Without them the server speaks
                 plain http.
             ui: Whether ``/`` shows the repositories to people.

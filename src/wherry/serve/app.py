@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
     Handler = Callable[[Request, Route, Context], Awaitable[Response]]
 
-_VERSION = {"Docker-Distribution-API-Version": "registry/2.0"}
+_HEADERS = {
+    "Docker-Distribution-API-Version": "registry/2.0",
+    # Other registries choose the type of what is passed on: a browser must run no script in it.
+    "Content-Security-Policy": "sandbox",
+    "X-Content-Type-Options": "nosniff",
+}
 _READS = ("GET", "HEAD")
 
 
@@ -68,7 +73,7 @@ def create_app(context: Context) -> ASGIApp:
             response = ApiError("MANIFEST_UNKNOWN", "it was just removed").response()
         except ClientDisconnect:
             response = ApiError("SIZE_INVALID", "the body ended too early").response()
-        response.headers.update(_VERSION)
+        response.headers.update(_HEADERS)
         await drain(request)
         return response
 

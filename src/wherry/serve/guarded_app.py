@@ -29,7 +29,7 @@ class Guards(NamedTuple):
     """What surrounds the application.
 
     Attributes:
-        users: Verifies passwords; without it everybody has access.
+        users: Verifies passwords; without it every client has access.
         log: Called with one line for each request.
         stall_seconds: How long the server waits for the next byte of a body.
     """

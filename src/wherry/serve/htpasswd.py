@@ -38,7 +38,7 @@ class _Version(NamedTuple):
 class Htpasswd:
     """Verifies passwords by a file, which is read again when it changes.
 
-    `verify` takes as long for an unknown user as for a wrong password.
+    `verify` takes as long for an unknown user as for the hash with the highest cost.
 
     Args:
         path: The file.
