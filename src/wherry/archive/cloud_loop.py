@@ -28,6 +28,8 @@ class RequestLoop:
     def __init__(self, root: str, cancel: CancelToken) -> None:
         self._root = root
         self._cancel = cancel
+        self._lock = threading.Lock()
+        self._closed = False
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._serve, name="wherry-cloud", daemon=True).start()
 
@@ -42,13 +44,16 @@ class RequestLoop:
             seconds: Wait so long, whether the operation is cancelled or not.
 
         Raises:
-            Cancelled: The operation was cancelled, or the time has passed.
+            Cancelled: The operation was cancelled, the loop is closed, or the time has passed.
             WherryError: As `translate_error` does.
         """
         if seconds is None:
             self._cancel.check()
         ended: queue.SimpleQueue[None] = queue.SimpleQueue()  # signal handlers may put
-        future = asyncio.run_coroutine_threadsafe(_run(make), self._loop)
+        with self._lock:  # what is submitted before the end is seen by `_cancel_others`
+            if self._closed:
+                raise Cancelled
+            future = asyncio.run_coroutine_threadsafe(_run(make), self._loop)
         future.add_done_callback(lambda _: ended.put(None))
         with contextlib.ExitStack() as waiting:
             if seconds is None:
@@ -65,8 +70,10 @@ class RequestLoop:
 
     def close(self) -> None:
         """End all requests and the thread. Idempotent."""
-        with contextlib.suppress(RuntimeError):  # it is closed
-            self._loop.call_soon_threadsafe(self._loop.stop)
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _serve(self) -> None:
         with contextlib.closing(self._loop):
