@@ -169,6 +169,15 @@ def test_several_tags(takes_tags: bool) -> None:
         assert methods(registry) == ["PUT"] * (1 if takes_tags else 2)
 
 
+def test_many_tags_take_several_requests() -> None:
+    tags = [f"t{number:02}" for number in range(25)]
+    with FakeRegistry(takes_tags=True) as registry, sink_of(registry.host) as sink:
+        push(sink, IMAGE, *tags)
+        assert sorted(registry.tags["app"]) == tags
+        puts = [each.path.count("tag=") for each in registry.requests if "tag=" in each.path]
+        assert puts == [10, 10, 5]
+
+
 def test_tags_that_are_not_confirmed_are_set_alone() -> None:
     """What ``OCI-Tag`` names beyond the tags that were asked for has no effect."""
     with FakeRegistry(takes_tags=True) as registry, sink_of(registry.host) as sink:

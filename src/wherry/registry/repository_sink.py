@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from wherry.registry.upload_location import UploadState
     from wherry.registry.upload_options import UploadOptions
 
+# Tags of one request: registries limit them, and each is a header of the answer.
+_BATCH_TAGS = 10
+
 
 class RepositorySink:
     """One repository, written to at the registry itself; mirrors are left out. Thread-safe.
@@ -262,15 +265,15 @@ class RepositorySink:
         cancel = self._cancel
         self.settle(cancel)
         raw = self._raw(root)
-        left = list(tags)
-        if len(left) > 1 and self._takes_tags:
-            receipt = self._calls.run(
-                cancel, lambda: self.api.put_manifest(root, raw, cancel, tags=tuple(left))
-            )
-            self._takes_tags = bool(receipt.tags)
-            left = [tag for tag in left if tag not in receipt.tags]
-        for tag in left:
-            self._calls.run(cancel, partial(self.api.put_manifest, root, raw, cancel, tag=tag))
+        for start in range(0, len(tags), _BATCH_TAGS):
+            batch = left = tuple(tags[start : start + _BATCH_TAGS])
+            if len(left) > 1 and self._takes_tags:
+                put = partial(self.api.put_manifest, root, raw, cancel, tags=batch)
+                receipt = self._calls.run(cancel, put)
+                self._takes_tags = bool(receipt.tags)
+                left = tuple(tag for tag in batch if tag not in receipt.tags)
+            for tag in left:
+                self._calls.run(cancel, partial(self.api.put_manifest, root, raw, cancel, tag=tag))
 
     def _raw(self, root: Descriptor) -> bytes:
         """Return the bytes of a document: as given, as put, or as the registry has them."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wherry.serve.route import Route
     from wherry.store.repository_documents import StoredDocument
 
-MAX_TAGS = 100  # of one push
+MAX_TAGS = 80  # of one push; each has a header in the answer, and many clients read 100 headers
 
 
 # Pull
