@@ -123,6 +123,17 @@ def test_requests_are_logged(wherry: Wherry, tmp_path: Path) -> None:
     ]
 
 
+def test_an_access_log_on_a_full_disk_is_warned_of_once(wherry: Wherry) -> None:
+    with serving(wherry, "serve", "--access-log", "/dev/full") as (process, line):
+        assert [fetch(port_of(line), "/v2/") for _ in range(3)] == [200, 200, 200]
+        process.terminate()
+        _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (
+        0,
+        "Warning: /dev/full: the access log cannot be written (No space left on device)\n",
+    )
+
+
 def test_options_reach_the_server(wherry: Wherry, tmp_path: Path) -> None:
     (tmp_path / "users").write_bytes(entry("alice", "secret"))
     options = ("--read-only", "--no-ui", "--htpasswd", str(tmp_path / "users"))

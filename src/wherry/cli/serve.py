@@ -107,10 +107,18 @@ def _access_lines(path: Path | None, *, verbose: bool) -> Iterator[Callable[[str
     if path is None:
         yield (lambda line: write_line(line, "request")) if verbose else None
         return
-    with path.open("a", buffering=1, encoding="ascii") as file:
+    with path.open("ab", buffering=0) as file:
+        reason: str | None = None  # why the last line was not written
 
         def write(line: str) -> None:
-            file.write(f"{line}\n")
+            nonlocal reason
+            previous, reason = reason, None
+            try:
+                file.write(f"{line}\n".encode())
+            except OSError as error:
+                reason = error.strerror or str(error)
+            if reason not in {None, previous}:
+                write_line(f"Warning: {path}: the access log cannot be written ({reason})")
             if verbose:
                 write_line(line, "request")
 
