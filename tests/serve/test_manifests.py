@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from wherry.config import host_platform
 from wherry.model.digest import Digest
 from wherry.model.mediatype import DOCKER_MANIFEST
 from wherry.model.reference import Reference
+from wherry.serve.answers import ApiError
 from wherry.serve.app import create_app
 from wherry.serve.byte_budget import ByteBudget
 from wherry.serve.context import Context
@@ -29,7 +31,7 @@ from wherry.testing import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from wherry.store import LocalStore
     from wherry.testing import FakeRegistry
@@ -152,6 +154,20 @@ def test_manifests_of_all_clients_share_the_memory(local: LocalStore) -> None:
             assert (refused.status, refused.codes) == (429, ["TOOMANYREQUESTS"])
             assert refused.headers["retry-after"] == "1"
         assert put_manifest(api, "acme/app", IMAGE).status == 201
+
+
+async def trickle() -> AsyncIterator[bytes]:
+    while True:
+        yield b" "
+        await asyncio.sleep(0.001)
+
+
+def test_a_manifest_that_trickles_gives_its_memory_back() -> None:
+    budget = ByteBudget(len(IMAGE.manifest.data), seconds=0.02)
+    with pytest.raises(ApiError, match="too slowly") as caught, budget.share() as share:
+        asyncio.run(share.read(trickle(), len(IMAGE.manifest.data)))
+    assert caught.value.status == 408
+    budget.take(len(IMAGE.manifest.data))
 
 
 def test_a_manifest_of_almost_4_mib_is_taken(api: AsgiClient, local: LocalStore) -> None:

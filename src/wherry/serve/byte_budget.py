@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 MAX_MANIFESTS = 16 * 2**20  # bytes of manifests that are pushed at the same time
+MAX_SECONDS = 60.0  # until all of a manifest has arrived; it takes memory meanwhile
 _AGAIN = {"retry-after": "1"}  # seconds
 
 
 class ByteBudget:
-    """Counts the bytes of bodies in memory. Use it in one event loop."""
+    """Counts the bytes of bodies in memory. Use it in one event loop.
 
-    def __init__(self, most: int = MAX_MANIFESTS) -> None:
+    Args:
+        most: The bytes of all bodies together.
+        seconds: How long one body may take to arrive.
+    """
+
+    def __init__(self, most: int = MAX_MANIFESTS, seconds: float = MAX_SECONDS) -> None:
+        self.seconds = seconds
         self._left = most
 
     @contextlib.contextmanager
@@ -51,11 +59,15 @@ class BudgetShare:
     async def read(self, stream: AsyncIterator[bytes], limit: int) -> bytes:
         """Read a manifest of at most ``limit`` bytes; raises `ApiError`."""
         parts = []
-        async for part in stream:
-            self._budget.take(len(part))
-            self.taken += len(part)
-            if self.taken > limit:
-                message = f"the manifest is larger than {limit:,} bytes"
-                raise ApiError("MANIFEST_INVALID", message, status=413)
-            parts.append(part)
+        try:
+            async with asyncio.timeout(self._budget.seconds):
+                async for part in stream:
+                    self._budget.take(len(part))
+                    self.taken += len(part)
+                    if self.taken > limit:
+                        message = f"the manifest is larger than {limit:,} bytes"
+                        raise ApiError("MANIFEST_INVALID", message, status=413)
+                    parts.append(part)
+        except TimeoutError:
+            raise ApiError("SIZE_INVALID", "the manifest arrives too slowly", status=408) from None
         return b"".join(parts)
