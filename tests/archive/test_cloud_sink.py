@@ -238,7 +238,10 @@ def test_an_upload_reads_no_further_than_its_parts(prefix: Prefix, proxy: S3Prox
     assert PART <= seen[0] <= 4 * PART
 
 
-def test_an_interrupt_names_nothing(prefix: Prefix, wherry: Wherry) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_copy_that_was_ended_begins_again(
+    prefix: Prefix, wherry: Wherry, how: signal.Signals
+) -> None:
     source = Prefix(prefix.port)
     source.put(layout_files({"large": LARGE}))
     held, released = threading.Event(), threading.Event()
@@ -252,12 +255,17 @@ def test_an_interrupt_names_nothing(prefix: Prefix, wherry: Wherry) -> None:
         wherry.environment |= s3_environment(proxy.host)
         process = wherry.start("copy", source.address("large"), prefix.address("1"))
         assert held.wait(20)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         _, errors = process.communicate(timeout=5)
         released.set()
-    assert process.returncode == 130
-    assert "Traceback" not in errors
-    assert "index.json" not in prefix.files()
+        assert process.returncode == (130 if how is signal.SIGINT else -signal.SIGKILL)
+        assert "Traceback" not in errors
+        assert not {"index.json", f"blobs/sha256/{LARGE.layers[0].digest[7:]}"} & set(
+            prefix.files()
+        )
+        with Client() as client:
+            client.copy(source.address("large"), prefix.address("1"))
+    assert names_in(prefix) == {"1": LARGE.digest}
 
 
 def test_writers_at_the_same_time_lose_nothing(prefix: Prefix) -> None:

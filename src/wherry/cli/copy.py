@@ -37,6 +37,7 @@ Examples:
   wherry copy --all-platforms --referrers ghcr.io/acme/app:1 registry.lan/acme/app:1
   wherry copy --dry-run --platform linux/amd64,linux/arm64 alpine registry.lan/alpine
   wherry copy alpine oci:layout:3.20
+  wherry copy alpine oci:s3://images/mirror:3.20
 """
 
 
