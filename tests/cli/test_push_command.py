@@ -189,6 +189,13 @@ def test_a_layer_of_another_repository_is_mounted(
     assert not [each for each in fake.requests[sent:] if each.method == "PATCH"]
 
 
+def test_a_layer_that_the_registry_finds_is_mounted(wherry: Wherry, pulled: str) -> None:
+    with FakeRegistry(mounts_from_any=True) as other:
+        other.add_image("elsewhere", IMAGE, "1")
+        done = wherry("push", pulled, f"{other.host}/mounted/app:1")
+    assert f"{IMAGE.layers[0].digest[7:19]}  Mounted" in done.stderr.splitlines()
+
+
 def test_a_push_is_drawn_on_a_terminal(
     fake: FakeRegistry, other: FakeRegistry, environment: dict[str, str], client: library.Client
 ) -> None:

@@ -50,7 +50,7 @@ def _layer_text(event: Event) -> str | None:
         case Status.PUSHED | Status.COPIED:
             return f"{event.status}  {size(event.total or event.current)}"
         case Status.MOUNTED:
-            return f"Mounted from {event.message}"
+            return f"Mounted from {event.message}" if event.message else "Mounted"
         case Status.EXISTS:
             return "Already exists"
         case _:

@@ -49,8 +49,8 @@ class Event(NamedTuple):
         digest: The layer; for DIGEST, the manifest. Its size is ``total`` after a push.
         current: Bytes of the layer so far.
         total: Bytes of the layer; None if they are unknown.
-        message: Text for people; for MOUNTED, the repository that has the layer; for DIGEST, the
-            tag that was pushed.
+        message: Text for people; for MOUNTED, the repository that has the layer, empty if the
+            registry chose it; for DIGEST, the tag that was pushed.
         seconds: The pause before the next attempt, for RETRYING.
         plan: For PLANNED, the whole plan as `Plan.to_json` returns it.
     """
