@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import io
 import json
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ import pytest
 
 import wherry
 from wherry.image_store import local_store
+from wherry.serve.proxy.shared_calls import MAX_CALLS
 from wherry.testing import (
     BuiltImage,
     Chunked,
@@ -26,6 +28,7 @@ from wherry.testing import (
     Fault,
     FixedReply,
     IgnoreRange,
+    SilentPort,
     Stall,
     build_image,
     build_index,
@@ -70,8 +73,8 @@ class Answer(NamedTuple):
         return self.headers[name] or ""
 
 
-def ask(url: str, target: str, method: str = "GET", **headers: str) -> Answer:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+def ask(url: str, target: str, method: str = "GET", timeout: float = 60, **headers: str) -> Answer:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout)
     with contextlib.closing(connection):
         connection.request(method, f"/v2/{target}", headers=headers)
         response = connection.getresponse()
@@ -585,6 +588,22 @@ def test_the_server_ends_while_a_registry_is_silent(upstream: FakeRegistry, serv
         while not count(upstream, "GET", "/blobs/"):
             time.sleep(0.01)
     client.join()
+
+
+def test_a_silent_registry_does_not_delay_requests_to_another(
+    tmp_path: Path, serve_store: Serve, upstream: FakeRegistry
+) -> None:
+    with SilentPort() as silent, contextlib.ExitStack() as clients:
+        proxies = [f"docker.io={upstream.url}", f"quay.io=http://{silent.host}"]
+        url = clients.enter_context(serve_store(tmp_path / "store", proxies=proxies))
+        address = urlsplit(url)
+        for number in range(MAX_CALLS + 1):
+            place = (address.hostname or "", address.port or 0)
+            client = clients.enter_context(socket.create_connection(place))
+            request = f"GET /v2/quay.io/acme/app/manifests/{number} HTTP/1.1\r\nHost: a\r\n\r\n"
+            client.sendall(request.encode())
+        assert until(lambda: silent.connections > 0)
+        assert ask(url, "acme/app/manifests/1", timeout=5).status == 200
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_CALLS = 64  # at the same time; other requests have threads of their own
+MAX_CALLS = 64  # at the same time, for one registry; others do not wait if it is silent
 
 
 class SharedCalls:

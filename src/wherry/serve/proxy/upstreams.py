@@ -80,7 +80,7 @@ class Upstreams:
         self._downloads = Downloads(
             store, naming.name_above, policy, session.jobs, _warn, self._cancel
         )
-        self._calls = SharedCalls()
+        self._calls = {domain: SharedCalls() for domain in addresses}
         self._via = Via()
 
     def has(self, domain: str) -> bool:
@@ -108,7 +108,7 @@ class Upstreams:
         name = _reference(repository, reference)
         with _translated(repository.domain):
             try:
-                found = await self._calls.run(
+                found = await self._calls[repository.domain].run(
                     ("manifest", str(name)), functools.partial(self._manifests.find, name)
                 )
             except NotFound:
@@ -124,7 +124,7 @@ class Upstreams:
         del request
         with _translated(repository.domain):
             try:
-                return await self._calls.run(
+                return await self._calls[repository.domain].run(
                     ("tags", repository.name), functools.partial(self._tags, repository)
                 )
             except NotFound:
@@ -148,7 +148,7 @@ class Upstreams:
             source = self._open(Reference(repository.domain, repository.path))
             find = functools.partial(source.referrers, subject, artifact_type)
             try:
-                return await self._calls.run(
+                return await self._calls[repository.domain].run(
                     ("referrers", repository.name, subject, artifact_type), find
                 )
             except NotFound:
@@ -202,7 +202,9 @@ class Upstreams:
                     names.add_blob(repository.name, digest)
             return self._store.size(digest) if is_stored else None
 
-        return await self._calls.run(("blob", repository.name, digest, is_coming), locate)
+        return await self._calls[repository.domain].run(
+            ("blob", repository.name, digest, is_coming), locate
+        )
 
     async def _stat_blob(
         self, repository: Repository, digest: Digest, size: int | None
@@ -211,7 +213,7 @@ class Upstreams:
         source = self._open(_reference(repository, str(digest)))
         if size is None:
             stat = functools.partial(source.stat_blob, digest)
-            size = await self._calls.run(("stat", repository.name, digest), stat)
+            size = await self._calls[repository.domain].run(("stat", repository.name, digest), stat)
         response = Response(None, 200, blob_headers(digest))
         del response.headers["content-length"]
         if size is not None:
