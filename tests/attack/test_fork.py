@@ -596,7 +596,9 @@ def test_a_child_keeps_its_parents_copy_of_a_database(on_a_store: Callable[[str]
     os.mkdir(tempfile.tempdir)
     with sqlite3.connect(f"{STORE}/wherry.db") as old:  # an older version is read from a copy
         old.executescript("DROP INDEX refs_by_manifest; ALTER TABLE refs DROP COLUMN kept;"
-                          "DROP TABLE packed; DROP TABLE v1_ids; PRAGMA user_version = 1;")
+                          "DROP TABLE packed; DROP TABLE v1_ids; DROP TABLE subjects;"
+                              "DROP TABLE repository_blobs; DROP TABLE cached;"
+                              "DROP INDEX edges_by_child; PRAGMA user_version = 1;")
     old.close()
     copy = Database(open_store(STORE), "wherry.db", read_only=True)
     assert len(os.listdir(tempfile.tempdir)) == 1

@@ -12,7 +12,7 @@ import click
 from wherry.cli.exit_codes import DONE, FAILED
 from wherry.cli.main import global_options
 from wherry.cli.messages import write_line
-from wherry.cli.options import legacy_option, make_client, print_event, registry_options
+from wherry.cli.options import make_client, print_event, registry_options
 from wherry.cli.param_types import NonEmptyPath
 from wherry.cli.printable import printable
 
@@ -67,7 +67,6 @@ _FILE = NonEmptyPath(path_type=Path, dir_okay=False)
     metavar="N",
     help="Requests to make at a time (WHERRY_JOBS; default 6).",
 )
-@legacy_option
 @registry_options
 @click.pass_context
 def command(

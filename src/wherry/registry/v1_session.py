@@ -188,25 +188,30 @@ class V1Session:
                 response.close()
             cancel.check()
         try:
-            if self._token == refused:
-                self._renew_token(cancel)
-            if self._token == refused:
+            token = self._token
+            if token == refused:
+                token = self._new_token(cancel)
+            if token == refused:
                 return response
             response.drain()
-            return self._send(endpoint, call, self._token, cancel)
+            answer = self._send(endpoint, call, token, cancel)
         except BaseException:
             response.close()
             raise
+        else:
+            self._token = token  # after its first answer, so that no other thread uses it before
+            return answer
         finally:
             self._renewal.release()
 
-    def _renew_token(self, cancel: CancelToken) -> None:
+    def _new_token(self, cancel: CancelToken) -> Secret | None:
+        """Ask the index for another token; return the same one if it gives none."""
         if self._list_call is None:
-            return
+            return self._token
         response = self._send_with_credentials(self.index, self._list_call, cancel)
-        if self._is_grant(response):
-            self._token = self._read_token(response)
+        token = self._read_token(response) if self._is_grant(response) else self._token
         response.drain()
+        return token
 
     def _read_endpoints(self, response: HttpResponse) -> tuple[Endpoint, ...]:
         """Return the endpoints that an answer of the index names; itself if it names none."""

@@ -178,20 +178,8 @@ class _Locking(NamedTuple):
                 return self._read(previous.digest, document, previous)
             text = f"{name.domain} no longer has {previous.digest}; resolved again"
             Emitter(self.access.listener, name.familiar).warn(text)
-        digest, document = self._fetch()
+        digest, document = self.repository.fetch(self.image.name)
         return self._read(digest, document, previous)
-
-    def _fetch(self) -> tuple[Digest, Document]:
-        name = self.image.name
-        try:
-            return self.repository.fetch(name)
-        except WherryError as error:
-            from wherry.ops.legacy import without_v1
-
-            access = self.access
-            raise without_v1(
-                access.session(), name, error, access.listener, access.cancel
-            ) from None
 
     def _read(
         self, digest: Digest, document: Document, previous: LockedImage | None
