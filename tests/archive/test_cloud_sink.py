@@ -26,7 +26,7 @@ from wherry import (
     RegistryError,
     StoreError,
 )
-from wherry.archive.cloud import PART
+from wherry.archive.cloud import PART, Bucket, Version
 from wherry.content.protocols import Blob, Opened, open_bytes
 from wherry.model.address import Address
 from wherry.model.cloud_settings import CloudSettings
@@ -300,6 +300,16 @@ def test_a_writer_that_is_faster_keeps_its_name(
         sink.name("slower", put_image(sink, IMAGE))
     assert {"faster", "slower"} <= set(names_in(prefix))
     assert proxy.count("^PUT .*index.json") == 3
+
+
+def test_a_service_without_versions(prefix: Prefix) -> None:
+    with (
+        contextlib.closing(Bucket(prefix.url, http(), CancelToken())) as bucket,
+        pytest.raises(StoreError, match="names no version") as failure,
+    ):
+        bucket.replace("index.json", b"{}", Version(None, None))
+    assert failure.value.where == (prefix.url, "index.json")
+    assert prefix.files() == {}
 
 
 def test_other_objects_are_left_alone(prefix: Prefix) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from wherry.archive.cloud_errors import Conflict, missing_extra, translate_error
 from wherry.archive.cloud_loop import RequestLoop
 from wherry.content.retry import RetryPolicy
-from wherry.errors import Cancelled, InvalidDocument, WherryError
+from wherry.errors import Cancelled, InvalidDocument, StoreError, WherryError
 from wherry.model.record import Record
 from wherry.model.strict_json import MAX_DOCUMENT
 
@@ -123,11 +123,17 @@ class Bucket:
 
         Returns:
             Whether it was written; False if another writer was faster.
+
+        Raises:
+            StoreError: The service has no versions of objects.
         """
         mode: object = "create"
         if version is not None:  # obstore takes no None
             known = {"e_tag": version.e_tag, "version": version.version}
-            mode = {name: text for name, text in known.items() if text is not None}
+            mode = {key: text for key, text in known.items() if text is not None}
+            if not mode:
+                message = "the service names no version of it, so another writer might lose names"
+                raise StoreError(message).within(self.path, name)
         try:
             self._put(name, raw, mode)
         except Conflict:
