@@ -130,3 +130,15 @@ def test_a_deleted_blob_stays_in_other_repositories(api: AsgiClient) -> None:
     assert api("DELETE", PATH).status == 404
     assert api("HEAD", PATH).status == 404
     assert api("GET", mounted.headers["location"]).body == DATA
+
+
+def test_a_blob_that_was_cut_off_on_the_disk_can_be_sent_again(
+    api: AsgiClient, local: LocalStore
+) -> None:
+    file = local.path / "blobs" / BLOB.algorithm / BLOB.hex
+    file.chmod(0o644)
+    os.truncate(file, 1000)
+    assert api("HEAD", PATH).status == 404
+    assert api("GET", PATH).status == 404
+    assert api("POST", f"/v2/team/app/blobs/uploads/?digest={BLOB}", DATA).status == 201
+    assert api("GET", PATH).body == DATA

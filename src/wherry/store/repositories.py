@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wherry.store import repository_blobs
+from wherry.store import blob_info, repository_blobs
 from wherry.store.os_errors import translate_os_errors
 
 if TYPE_CHECKING:
@@ -24,18 +24,25 @@ class Repositories:
         self._handle = handle
 
     def find_blob(self, repository: str, digest: Digest) -> int | None:
-        """Return the size in bytes of a blob or document that a repository has, or None."""
+        """Return the size in bytes of a blob or document that a repository has, or None.
+
+        A file of another size than was stored counts as missing, so that clients send the blob
+        again.
+        """
         db = self._handle.database()
         if db is None:
             return None
         with db.read() as connection:
             if not repository_blobs.has(connection, repository, digest):
                 return None
+            known = blob_info.find(connection, digest)
         with translate_os_errors(self._handle.path):
             try:
-                return self._handle.files.size(digest)
+                size = self._handle.files.size(digest)
             except FileNotFoundError:
                 return None
+        is_damaged = known is not None and known.size not in {None, size}
+        return None if is_damaged else size
 
     def mount(self, repository: str, digest: Digest, sources: Sequence[str] | None) -> bool:
         """Give a repository a blob that another one has; return whether one has it.
