@@ -590,20 +590,34 @@ def test_the_server_ends_while_a_registry_is_silent(upstream: FakeRegistry, serv
     client.join()
 
 
+@pytest.mark.parametrize(
+    ("silent_target", "requests", "connections", "target"),
+    [
+        ("manifests/{}", MAX_CALLS + 1, 1, "acme/app/manifests/1"),
+        ("blobs/sha256:{:064x}", 7, 6, blob()),
+    ],
+    ids=["manifests", "blobs"],
+)
 def test_a_silent_registry_does_not_delay_requests_to_another(
-    tmp_path: Path, serve_store: Serve, upstream: FakeRegistry
+    tmp_path: Path,
+    serve_store: Serve,
+    upstream: FakeRegistry,
+    silent_target: str,
+    requests: int,
+    connections: int,
+    target: str,
 ) -> None:
     with SilentPort() as silent, contextlib.ExitStack() as clients:
         proxies = [f"docker.io={upstream.url}", f"quay.io=http://{silent.host}"]
         url = clients.enter_context(serve_store(tmp_path / "store", proxies=proxies))
         address = urlsplit(url)
-        for number in range(MAX_CALLS + 1):
+        for number in range(requests):
             place = (address.hostname or "", address.port or 0)
             client = clients.enter_context(socket.create_connection(place))
-            request = f"GET /v2/quay.io/acme/app/manifests/{number} HTTP/1.1\r\nHost: a\r\n\r\n"
-            client.sendall(request.encode())
-        assert until(lambda: silent.connections > 0)
-        assert ask(url, "acme/app/manifests/1", timeout=5).status == 200
+            path = f"/v2/quay.io/acme/app/{silent_target.format(number)}"
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert until(lambda: silent.connections >= connections)
+        assert ask(url, target, timeout=5).status == 200
 
 
 @pytest.mark.parametrize(

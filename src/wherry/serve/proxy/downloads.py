@@ -48,7 +48,8 @@ class Downloads:
         store: The store that gets the blobs.
         name_images: Is told a repository and a blob that has arrived.
         policy: When to retry.
-        jobs: The number of blobs that are fetched at the same time.
+        jobs: The number of blobs that are fetched at the same time, for each registry. So one that
+            is silent does not delay the others.
         warn: Is told of downloads that fail.
         cancel: Ends all downloads.
     """
@@ -66,7 +67,8 @@ class Downloads:
         self._names = store.cached_names
         self._name_images = name_images
         self._policy = policy
-        self._slots = threading.BoundedSemaphore(jobs)
+        self._jobs = jobs
+        self._slots: dict[str, threading.BoundedSemaphore] = {}  # by domain
         self._warn = warn
         self._cancel = cancel
         self._running: dict[Digest, Download] = {}
@@ -85,7 +87,9 @@ class Downloads:
     def start(self, repository: str, source: UpstreamRepository, digest: Digest) -> Download:
         """Start to download a blob of a repository (``host/path``)."""
         download = self._running[digest] = Download(digest, repository)
-        run = functools.partial(self._run, download, repository, source)
+        domain = repository.partition("/")[0]
+        slots = self._slots.setdefault(domain, threading.BoundedSemaphore(self._jobs))
+        run = functools.partial(self._run, download, source, slots)
         thread = threading.Thread(target=run, name="wherry-proxy", daemon=True)
         self._threads.add(thread)
         try:
@@ -104,10 +108,13 @@ class Downloads:
 
     # The threads
 
-    def _run(self, download: Download, repository: str, source: UpstreamRepository) -> None:
+    def _run(
+        self, download: Download, source: UpstreamRepository, slots: threading.BoundedSemaphore
+    ) -> None:
+        repository = download.repository
         error: WherryError | None = None
         try:
-            with self._slot():
+            with self._slot(slots):
                 self._fetch(download, repository, source)
         except WherryError as failure:
             error = failure
@@ -126,13 +133,13 @@ class Downloads:
                 self._threads.discard(threading.current_thread())
 
     @contextlib.contextmanager
-    def _slot(self) -> Iterator[None]:
-        while not self._slots.acquire(timeout=_SLOT_SECONDS):
+    def _slot(self, slots: threading.BoundedSemaphore) -> Iterator[None]:
+        while not slots.acquire(timeout=_SLOT_SECONDS):
             self._cancel.check()
         try:
             yield
         finally:
-            self._slots.release()
+            slots.release()
 
     def _fetch(self, download: Download, repository: str, source: UpstreamRepository) -> None:
         digest = download.digest
