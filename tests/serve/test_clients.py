@@ -233,8 +233,16 @@ def test_umoci_unpacks_what_was_pulled(
 
 
 @pytest.mark.peer("podman")
-def test_podman_pushes_and_pulls(served: Served, podman: Peer, name: str, tmp_path: Path) -> None:
-    pulled = podman("pull", "-q", layout(tmp_path / "a", IMAGE)).strip()
+def test_podman_pushes_and_pulls(
+    served: Served,
+    podman: Peer,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)  # podman makes the name of the image from the path
+    layout(tmp_path / "a", IMAGE)
+    pulled = podman("pull", "-q", "oci:a").strip()
     podman("push", "-q", *served.plain, pulled, f"{name}:1")
     podman("push", "-q", *served.plain, "--format", "v2s2", pulled, f"{name}:docker")
     podman("rmi", "-f", pulled)
