@@ -258,7 +258,9 @@ def test_podman_pushes_a_manifest_list(
     served: Served, podman: Peer, skopeo: Peer, name: str, tmp_path: Path
 ) -> None:
     source = layout(tmp_path / "a", INDEX)
-    skopeo("copy", *served.side("dest"), "--all", source, f"docker://{name}-source:1")
+    # Without this, skopeo may take layers that podman has compressed, and so other digests.
+    keep = "--preserve-digests"
+    skopeo("copy", *served.side("dest"), "--all", keep, source, f"docker://{name}-source:1")
     listed = f"localhost/{name.rpartition('/')[2]}-list"
     podman("manifest", "create", listed)
     for image in (IMAGE, ARM):
