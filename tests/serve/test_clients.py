@@ -18,7 +18,15 @@ from auth_files import entry, write_file
 from index_images import ARM, IMAGE, INDEX
 from peer_images import FLAT
 from wherry import Store
-from wherry.testing import find_binary, flat_files, layout_files, make_certificate, write_files
+from wherry.testing import (
+    build_image,
+    find_binary,
+    flat_files,
+    layout_files,
+    make_certificate,
+    tar_layer,
+    write_files,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +38,8 @@ if TYPE_CHECKING:
 
 USER, PASSWORD = "me", "correct horse"
 DOCKER_IMAGE = FLAT["schema2-gzip"]
+# Podman compresses its layer, and skopeo would take that for the layer of another image too.
+PODMAN_IMAGE = build_image([tar_layer({"podman": b"1"})])
 
 
 class Served(NamedTuple):
@@ -241,7 +251,7 @@ def test_podman_pushes_and_pulls(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)  # podman makes the name of the image from the path
-    layout(tmp_path / "a", IMAGE)
+    layout(tmp_path / "a", PODMAN_IMAGE)
     pulled = podman("pull", "-q", "oci:a").strip()
     podman("push", "-q", *served.plain, pulled, f"{name}:1")
     podman("push", "-q", *served.plain, "--format", "v2s2", pulled, f"{name}:docker")
@@ -258,9 +268,7 @@ def test_podman_pushes_a_manifest_list(
     served: Served, podman: Peer, skopeo: Peer, name: str, tmp_path: Path
 ) -> None:
     source = layout(tmp_path / "a", INDEX)
-    # Without this, skopeo may take layers that podman has compressed, and so other digests.
-    keep = "--preserve-digests"
-    skopeo("copy", *served.side("dest"), "--all", keep, source, f"docker://{name}-source:1")
+    skopeo("copy", *served.side("dest"), "--all", source, f"docker://{name}-source:1")
     listed = f"localhost/{name.rpartition('/')[2]}-list"
     podman("manifest", "create", listed)
     for image in (IMAGE, ARM):
