@@ -1,4 +1,4 @@
-"""Who may do what: users with passwords (RFC 7617), and no page of another site."""
+"""Access to the registry: passwords (RFC 7617), and no writes by pages of other sites."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Htpasswd:
         return hmac.digest(self._key, text, hashlib.sha256)
 
     def _refresh(self) -> None:
-        """Read the file if it was changed. Nobody is let in while it cannot be read."""
+        """Read the file if it was changed; every password is refused while it cannot be read."""
         version = self._stat()
         if version == self._version:
             return
