@@ -27,7 +27,8 @@ from wherry import (
     StoreError,
 )
 from wherry.archive.cloud import PART, Bucket, Version
-from wherry.content.protocols import Blob, Opened, open_bytes
+from wherry.content.protocols import Blob, Opened
+from wherry.content.streams import open_bytes
 from wherry.model.address import Address
 from wherry.model.cloud_settings import CloudSettings
 from wherry.model.descriptor import Descriptor

@@ -24,7 +24,8 @@ from sink_images import (
     tree,
 )
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import Blob, Busy, Opened, blob_of
+from wherry.content.protocols import Blob, Busy, Opened
+from wherry.content.streams import blob_of
 from wherry.errors import (
     IntegrityError,
     InvalidDocument,

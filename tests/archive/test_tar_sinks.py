@@ -29,7 +29,8 @@ from wherry import Store
 from wherry.archive.entry import Entry
 from wherry.archive.tar_writer import FileTar, move_content
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import Blob, Opened, blob_of
+from wherry.content.protocols import Blob, Opened
+from wherry.content.streams import blob_of
 from wherry.errors import (
     IntegrityError,
     InvalidReference,

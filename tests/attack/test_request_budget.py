@@ -11,8 +11,8 @@ import pytest
 
 from wherry.content.budget import MAX_DOCUMENTS, Budget, BudgetExceeded
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import skip
 from wherry.content.retry import RetryPolicy
+from wherry.content.streams import skip
 from wherry.errors import NetworkError, RateLimited, RegistryError, WherryError
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest

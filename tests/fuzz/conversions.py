@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from wherry.content.cancel import CancelToken
 from wherry.content.codec import LONGEST_MAGIC, detect
-from wherry.content.protocols import Receipt, blob_of
+from wherry.content.protocols import Receipt
+from wherry.content.streams import blob_of
 from wherry.errors import WherryError
 from wherry.model import mediatype
 from wherry.model.compression import Compression

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import blob_of
+from wherry.content.streams import blob_of
 from wherry.model.address import Address
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest

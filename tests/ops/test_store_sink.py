@@ -11,7 +11,7 @@ import pytest
 from sink_images import BASE, ONE, TWO, descriptor_of
 from wherry import Digest, Store
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import blob_of
+from wherry.content.streams import blob_of
 from wherry.errors import IntegrityError, InvalidReference, NotFound, Unsupported
 from wherry.image_store import local_store
 from wherry.model.descriptor import Descriptor

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import blob_of
 from wherry.content.retry import RetryPolicy
+from wherry.content.streams import blob_of
 from wherry.errors import Denied, IntegrityError, NotFound, RegistryError, Unauthorized
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest

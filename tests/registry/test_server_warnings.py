@@ -10,8 +10,8 @@ import pytest
 from index_images import IMAGE, INDEX
 from wherry import Status
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import blob_of
 from wherry.content.retry import RetryPolicy
+from wherry.content.streams import blob_of
 from wherry.errors import NotFound
 from wherry.model.descriptor import Descriptor
 from wherry.model.reference import Reference

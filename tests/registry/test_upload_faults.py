@@ -16,8 +16,8 @@ import pytest
 
 from waiting import wait_for
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import blob_of
 from wherry.content.retry import RetryPolicy
+from wherry.content.streams import blob_of
 from wherry.model.descriptor import Descriptor
 from wherry.registry.session import Session
 from wherry.registry.upload_options import UploadOptions

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import Blob, Opened, blob_of, open_bytes
+from wherry.content.protocols import Blob, Opened
 from wherry.content.retry import RetryPolicy
+from wherry.content.streams import blob_of, open_bytes
 from wherry.errors import (
     Cancelled,
     Denied,

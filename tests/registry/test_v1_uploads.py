@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import Blob, Opened, blob_of, open_bytes
 from wherry.content.retry import RetryPolicy
+from wherry.content.streams import blob_of, open_bytes
 from wherry.errors import IntegrityError, NetworkError, NotFound, RegistryError, WherryError
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest
@@ -25,6 +25,8 @@ from wherry.testing import EarlyReply, FakeV1Registry, Fault, FixedReply, tar_la
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from wherry.content.protocols import Blob, Opened
 
 TAR = tar_layer({"f": b"x" * 300_000})
 ID = v1_id(1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import open_bytes
+from wherry.content.streams import open_bytes
 from wherry.errors import (
     Denied,
     IntegrityError,

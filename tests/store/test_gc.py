@@ -16,7 +16,7 @@ from stored_images import names
 from tagged_images import BASE, FIRST, SECOND, all_of, blobs, tags
 from waiting import wait_for
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import blob_of
+from wherry.content.streams import blob_of
 from wherry.errors import NotFound, StoreError
 from wherry.image_store import local_store
 from wherry.model.descriptor import Descriptor

@@ -16,8 +16,8 @@ from wherry.archive.oci import OciLayout
 from wherry.archive.tar_files import TarFiles
 from wherry.content.cancel import CancelToken
 from wherry.content.events import ignore
-from wherry.content.protocols import blob_of
 from wherry.content.retry import RetryPolicy
+from wherry.content.streams import blob_of
 from wherry.errors import IntegrityError
 from wherry.model.address import Address
 from wherry.model.descriptor import Descriptor

@@ -14,7 +14,8 @@ import pytest
 from running_threads import begun_since, running
 from wherry.content.cancel import CancelToken
 from wherry.content.pipeline import Limits
-from wherry.content.protocols import Blob, Opened, blob_of
+from wherry.content.protocols import Blob, Opened
+from wherry.content.streams import blob_of
 from wherry.content.verify import RawLimit
 from wherry.errors import Cancelled, IntegrityError, NetworkError, StoreFull
 from wherry.model.compression import KEEP, Compression

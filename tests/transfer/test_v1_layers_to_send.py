@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import Blob, Opened, blob_of
+from wherry.content.streams import blob_of
 from wherry.errors import IntegrityError, Unsupported
 from wherry.model.compression import GZIP, Compression
 from wherry.model.descriptor import Descriptor
@@ -20,6 +20,8 @@ from wherry.transfer.v1_layers import LayerPreparation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from wherry.content.protocols import Blob, Opened
 
 TAR = tar_layer({f"d/f{number}": b"x" * 9000 for number in range(40)})
 JSON = b'{"id":"..."}'

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry.archive.cloud import Bucket
-from wherry.content.protocols import Opened, open_bytes
+from wherry.content.protocols import Opened
+from wherry.content.streams import open_bytes
 from wherry.errors import RegistryError
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from wherry.archive.archive import Archive
 from wherry.archive.files import read
 from wherry.archive.select_image import ABORTING, ListedImage, choose, same_name
 from wherry.content.codec import decompress, detect
-from wherry.content.protocols import CountingReader, Opened, StreamReader, open_bytes
+from wherry.content.protocols import Opened
 from wherry.content.read_blob import DAMAGED
+from wherry.content.streams import CountingReader, StreamReader, open_bytes
 from wherry.content.verify import RawLimit
 from wherry.errors import IntegrityError, InvalidDocument, NotFound, Unsupported, WherryError
 from wherry.model import mediatype

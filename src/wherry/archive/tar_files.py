@@ -14,7 +14,8 @@ from wherry.archive.members import Members, find
 from wherry.archive.os_files import KINDS, FileRange, translate_os_errors
 from wherry.archive.tar import NotATar, UnsafeLink, members
 from wherry.content.codec import decompress, detect
-from wherry.content.protocols import CountingReader, Opened
+from wherry.content.protocols import Opened
+from wherry.content.streams import CountingReader
 from wherry.content.verify import RawLimit
 from wherry.errors import IntegrityError, StoreError
 

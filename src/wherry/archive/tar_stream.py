@@ -14,7 +14,7 @@ from wherry.archive.files import MAX_DOCUMENTS
 from wherry.archive.members import Members, find
 from wherry.archive.tar import NotATar, UnsafeLink, members
 from wherry.content.codec import decompress
-from wherry.content.protocols import CountingReader, open_bytes
+from wherry.content.streams import CountingReader, open_bytes
 from wherry.content.verify import RawLimit
 from wherry.errors import IntegrityError, Unsupported, WherryError
 from wherry.model.digest import Digest

@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from wherry.content.codec import LONGEST_MAGIC, detect
-from wherry.content.protocols import skip
+from wherry.content.streams import skip
 from wherry.content.verify import Hasher, RawLimit, follow_growing
 from wherry.errors import IntegrityError, StoreError
 from wherry.model.digest import Digest, mismatch

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from wherry.content.codec import decompress, detect
 from wherry.content.events import Status
-from wherry.content.protocols import CountingReader, RangeRefused, StreamReader
+from wherry.content.protocols import RangeRefused
 from wherry.content.read_blob import read_blob
+from wherry.content.streams import CountingReader, StreamReader
 from wherry.content.verify import RawLimit, follow_growing
 from wherry.errors import IntegrityError, WherryError
 from wherry.model.config import parse_config

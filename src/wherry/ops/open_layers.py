@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from wherry.content.protocols import StreamReader
+from wherry.content.streams import StreamReader
 from wherry.content.verify import check_layer_count
 from wherry.errors import IntegrityError, InvalidReference, NotFound
 from wherry.model.address import Where

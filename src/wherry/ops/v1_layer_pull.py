@@ -7,8 +7,9 @@ import functools
 from typing import TYPE_CHECKING
 
 from wherry.archive.tar_check import TarCheck
-from wherry.content.protocols import Busy, StreamReader
+from wherry.content.protocols import Busy
 from wherry.content.scheduler import run_tasks
+from wherry.content.streams import StreamReader
 from wherry.errors import IntegrityError, Unsupported
 from wherry.model.descriptor import Descriptor
 from wherry.model.digest import Digest

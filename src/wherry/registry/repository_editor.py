@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from wherry.content.protocols import blob_of
+from wherry.content.streams import blob_of
 from wherry.errors import NotFound, RegistryError
 from wherry.model.descriptor import Descriptor
 from wherry.model.manifest import digest_of, parse, parse_verified

@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from wherry.content.pipeline import Limits, wrong_size_error
-from wherry.content.protocols import skip
+from wherry.content.streams import skip
 from wherry.errors import Cancelled, IntegrityError, WherryError
 from wherry.model.digest import mismatch
 from wherry.registry.http.request_body import StreamBody

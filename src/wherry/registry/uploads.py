@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from wherry.content.protocols import open_bytes
+from wherry.content.streams import open_bytes
 from wherry.errors import (
     Cancelled,
     NetworkError,

@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from wherry.content.pipeline import Limits, receive, receive_unknown, wrong_size_error
-from wherry.content.protocols import Blob, Busy, Receipt, blob_of
+from wherry.content.protocols import Blob, Busy, Receipt
+from wherry.content.streams import blob_of
 from wherry.content.verify import follow_diff_id
 from wherry.errors import IntegrityError, StoreError
 from wherry.model.descriptor import Descriptor

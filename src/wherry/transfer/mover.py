@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from wherry.content.protocols import Blob, Busy, blob_of
+from wherry.content.protocols import Blob, Busy
+from wherry.content.streams import blob_of
 from wherry.transfer.resume import resuming_blob
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wherry.content.pipeline import ALTERED
-from wherry.content.protocols import Blob, Opened, skip
+from wherry.content.protocols import Blob, Opened
+from wherry.content.streams import skip
 from wherry.errors import IntegrityError, NetworkError, WherryError
 
 if TYPE_CHECKING:

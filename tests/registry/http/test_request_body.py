@@ -13,7 +13,7 @@ import pytest
 
 from waiting import wait_for
 from wherry.content.cancel import CancelToken
-from wherry.content.protocols import open_bytes
+from wherry.content.streams import open_bytes
 from wherry.errors import Cancelled, NetworkError
 from wherry.registry.http.proxies import ProxySettings
 from wherry.registry.http.request import HttpRequest
